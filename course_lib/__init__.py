@@ -1,0 +1,1 @@
+"""The package under the course: solvers, the adjoint, models, data, training, plotting."""

@@ -1,0 +1,323 @@
+"""The data of the course: seeded toy sets, spirals, MNIST and Fashion-MNIST.
+
+A real subset of both image sets travels with the package, so that the whole book builds with no network: the first
+10,000 training images and all 10,000 test images of each. The full sets are looked for in the folder
+``$COURSE_DATA``, then in the cache of earlier downloads, then downloaded. Every file is checked against its SHA-256
+before it is used, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import math
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pooch
+import torch
+from torch import Tensor
+
+BUNDLED = Path(__file__).with_name("bundled")
+
+
+class DataError(RuntimeError):
+    """A data file is missing, damaged or not what it should be."""
+
+
+# --- toy sets ------------------------------------------------------------------------------------
+
+
+def generator(seed: int) -> torch.Generator:
+    """A random generator of its own for `seed`: nothing here touches the global one."""
+    return torch.Generator().manual_seed(seed)
+
+
+def cubic(n: int = 10) -> tuple[Tensor, Tensor]:
+    """x in [-2, 2] and x³ + 0.1x, both of shape (n, 1), without noise."""
+    x = torch.linspace(-2, 2, n)[:, None]
+    return x, x**3 + 0.1 * x
+
+
+def concentric_circles(n: int, *, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A disc of radius 1 (label 0) inside a ring of radius 2 to 2.5 (label 1): points (n, 2), labels (n,)."""
+    g = generator(seed)
+    labels = torch.arange(n) % 2
+    u, angle = torch.rand(n, generator=g), 2 * math.pi * torch.rand(n, generator=g)
+    radius = torch.where(labels == 0, u.sqrt(), 2 + 0.5 * u)
+    points = radius[:, None] * torch.stack((angle.cos(), angle.sin()), dim=1)
+    return points + noise * torch.randn(n, 2, generator=g), labels
+
+
+def two_moons(n: int, *, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Two interleaved half circles: points (n, 2), labels (n,)."""
+    g = generator(seed)
+    labels = torch.arange(n) % 2
+    angle = math.pi * torch.rand(n, generator=g)
+    upper = torch.stack((angle.cos(), angle.sin()), dim=1)
+    points = torch.where(labels[:, None] == 0, upper, torch.tensor([1.0, 0.5]) - upper)
+    return points + noise * torch.randn(n, 2, generator=g), labels
+
+
+def linear_spiral(
+    n: int = 200, *, stop: float = 31.45, noise: float = 0.01, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The decaying spiral y' = Ay from (0.6, 0.3), by the matrix exponential.
+
+    Returns
+    -------
+    t : Tensor, shape (n,), from 0 to `stop`
+    clean, noisy : Tensor, shape (n, 2)
+    A : Tensor, shape (2, 2)
+    """
+    A = torch.tensor([[-0.1, -1.0], [1.0, -0.1]])
+    t = torch.linspace(0, stop, n)
+    clean = torch.linalg.matrix_exp(t[:, None, None] * A) @ torch.tensor([0.6, 0.3])
+    return t, clean, clean + noise * torch.randn(n, 2, generator=generator(seed)), A
+
+
+@dataclass(frozen=True)
+class Spirals:
+    """Irregularly observed windows of two spirals.
+
+    Attributes
+    ----------
+    t : Tensor, shape (T,), times of a window from 0; the first `span` are the observed stretch, the rest is after it
+    clean : Tensor, shape (n, T, 2), the curve at every time
+    index : Tensor, shape (n, k), which of the first `span` times each series was observed at, increasing
+    values : Tensor, shape (n, k, 2), the noisy observations
+    clockwise : Tensor, shape (n,), bool
+    span : int
+    """
+
+    t: Tensor
+    clean: Tensor
+    index: Tensor
+    values: Tensor
+    clockwise: Tensor
+    span: int
+
+    def times(self) -> Tensor:
+        """The observation times, shape (n, k), different for every series."""
+        return self.t[self.index]
+
+
+def two_armed_spirals(
+    n: int,
+    *,
+    observations: int = 50,
+    noise: float = 0.1,
+    span: int = 200,
+    after: int = 100,
+    seed: int = 0,
+) -> Spirals:
+    """Noisy, irregular observations of two Archimedean arms, one clockwise, one counter-clockwise.
+
+    Each arm is 1,000 points over an angle of 6π. Every series is a window that starts at a random point of a random
+    arm: `span` points to be observed, of which `observations` are kept at random, and `after` points beyond them.
+
+    References
+    ----------
+    Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5.1.
+    """
+    if not 1 <= observations <= span:
+        raise ValueError(f"observations must lie between 1 and span={span}, got {observations}")
+    g = generator(seed)
+    angle = torch.linspace(0, 6 * math.pi, 1000)
+    back = 6 * math.pi + 1 - angle
+    clockwise_arm = 15 / back[:, None] * torch.stack((back.cos(), back.sin()), 1) + torch.tensor([-5.0, 0.0])
+    counter_arm = 0.3 * angle[:, None] * torch.stack((angle.cos(), angle.sin()), 1) + torch.tensor([5.0, 0.0])
+    clockwise = torch.rand(n, generator=g) < 0.5
+    start = torch.randint(0, 1000 - span - after + 1, (n, 1), generator=g)
+    window = start + torch.arange(span + after)
+    clean = torch.where(clockwise[:, None, None], clockwise_arm[window], counter_arm[window])
+    index = torch.rand(n, span, generator=g).argsort(dim=1)[:, :observations].sort(dim=1).values
+    seen = clean.gather(1, index[..., None].expand(-1, -1, 2))
+    values = seen + noise * torch.randn(seen.shape, generator=g)
+    return Spirals(t=angle[: span + after], clean=clean, index=index, values=values, clockwise=clockwise, span=span)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and labels, and a sentence that says which ones.
+
+    Attributes
+    ----------
+    images : Tensor, shape (n, 1, 28, 28), float32 in [0, 1]
+    labels : Tensor, shape (n,), int64, 0 to 9
+    source : str
+    """
+
+    images: Tensor
+    labels: Tensor
+    source: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the four files of an image set come from, and the SHA-256 of each, uncompressed."""
+
+    name: str
+    title: str
+    mirrors: tuple[str, ...]
+    sha256: dict[str, str]
+
+
+TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+MNIST = Archive(
+    name="mnist",
+    title="MNIST",
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    sha256={
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+)
+
+FASHION_MNIST = Archive(
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
+    sha256={
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+)
+
+
+def mnist(train: bool, *, full: bool = False) -> ImageSet:
+    """Handwritten digits: 10,000 training images (`full`: 60,000) or the 10,000 test images.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged, or (`full`) cannot be found and downloaded.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio, Haffner 1998.
+    """
+    return load_images(MNIST, train, full=full)
+
+
+def fashion_mnist(train: bool, *, full: bool = False) -> ImageSet:
+    """Small pictures of clothes, in the format of `mnist`; same arguments, same errors.
+
+    References
+    ----------
+    Xiao, Rasul, Vollgraf 2017.
+    """
+    return load_images(FASHION_MNIST, train, full=full)
+
+
+def load_images(archive: Archive, train: bool, *, full: bool = False) -> ImageSet:
+    """One half of an image set, bundled or full."""
+    files = TRAIN_FILES if train else TEST_FILES
+    find = find_full if full else read_bundled
+    (pixels, where), (labels, _) = (find(archive, name) for name in files)
+    pixels, labels = parse_idx(pixels, files[0]), parse_idx(labels, files[1])
+    half = "training" if train else "test"
+    subset = "" if full or not train else "the first "
+    return ImageSet(
+        images=torch.from_numpy(pixels.astype(np.float32) / 255)[:, None],
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        source=f"{archive.title}: {subset}{len(labels):,} {half} images, {where}",
+    )
+
+
+def find_full(archive: Archive, name: str) -> tuple[bytes, str]:
+    """The checked contents of an original file and where they were found."""
+    if folder := os.environ.get("COURSE_DATA"):
+        for path in (Path(folder) / archive.name / name, Path(folder) / archive.name / f"{name}.gz"):
+            if path.exists():
+                return read_checked(path, archive.sha256[name]), "from $COURSE_DATA"
+    cached = cache_folder() / archive.name / f"{name}.gz"
+    if cached.exists():
+        try:
+            return read_checked(cached, archive.sha256[name]), "from the download cache"
+        except DataError as error:
+            cached.unlink()
+            raise DataError(f"{error} It has been removed from the cache; run this again to download it.") from None
+    return download(archive, name, cached), "downloaded"
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept."""
+    return Path(pooch.os_cache("neural-ode-course"))
+
+
+def download(archive: Archive, name: str, target: Path) -> bytes:
+    """Fetch a file from the first mirror that has it right; a wrong one does not stay in the cache."""
+    complaints = []
+    for mirror in archive.mirrors:
+        try:
+            pooch.retrieve(
+                f"{mirror}{name}.gz",
+                known_hash=None,  # what counts is the SHA-256 of the contents, checked next
+                fname=target.name,
+                path=target.parent,
+                progressbar=True,
+            )
+            return read_checked(target, archive.sha256[name])
+        except Exception as error:
+            target.unlink(missing_ok=True)
+            complaints.append(f"  {mirror}: {error}")
+    raise DataError(
+        f"{archive.title}: {name}.gz could not be downloaded:\n" + "\n".join(complaints) + "\n"
+        f"Put the file into $COURSE_DATA/{archive.name}/, or use full=False for the bundled images."
+    )
+
+
+def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
+    """The checked contents of a file that travels with the package."""
+    path = BUNDLED / f"{archive.name}-{name}.xz"
+    sums = dict(reversed(line.split()) for line in (BUNDLED / "SHA256SUMS").read_text().splitlines())
+    if not path.exists():
+        raise DataError(f"{path.name} is missing from course_lib/bundled; reinstall course_lib.")
+    return read_checked(path, sums[path.name], whole=True), "bundled"
+
+
+def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:
+    """The uncompressed contents of `path`, if their SHA-256 (`whole`: that of the file itself) is right."""
+    opener: Callable = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    try:
+        with opener(path, "rb") as file:
+            contents = file.read()
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} is truncated or damaged ({error}).") from None
+    found = hashlib.sha256(path.read_bytes() if whole else contents).hexdigest()
+    if found != sha256:
+        raise DataError(f"{path} is not the expected file: its SHA-256 is {found}, expected {sha256}.")
+    return contents
+
+
+def parse_idx(contents: bytes, name: str) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes (the format is described on the MNIST page)."""
+    if len(contents) < 4 or contents[:3] != b"\x00\x00\x08":
+        raise DataError(f"{name} is not an IDX file of unsigned bytes.")
+    ndim = contents[3]
+    shape = np.frombuffer(contents, ">u4", ndim, offset=4).astype(int)
+    body = np.frombuffer(contents, np.uint8, offset=4 + 4 * ndim)
+    if body.size != shape.prod():
+        raise DataError(f"{name} announces shape {tuple(shape)} and holds {body.size} values.")
+    return body.reshape(shape)

@@ -1,0 +1,159 @@
+"""Networks of the course: vector fields, the neural ODE layer, and the digit classifiers with their rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.adjoint import odeint_adjoint
+
+# --- vector fields -------------------------------------------------------------------------------
+
+
+class MLPDynamics(nn.Module):
+    """A vector field f(t, y) on R^dim: a fully connected network, tanh between layers.
+
+    Parameters
+    ----------
+    dim : int
+    hidden : sequence of int, widths of the hidden layers
+    time : bool
+        Whether t is an input; without it the field is autonomous.
+    activation : callable that makes the module between layers
+    """
+
+    def __init__(self, dim: int, hidden: Sequence[int], *, time: bool = False, activation: Callable = nn.Tanh):
+        super().__init__()
+        self.time = time
+        widths = [dim + time, *hidden, dim]
+        layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), activation())]
+        self.net = nn.Sequential(*layers[:-1])
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, dim) -> (*, dim)
+        return self.net(torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y)
+
+
+class ConvDynamics(nn.Module):
+    """The vector field of the digit classifier: two 3×3 convolutions, time as one more channel.
+
+    GroupNorm and not BatchNorm: running statistics would make f depend on how often it was called.
+
+    References
+    ----------
+    Chen, Rubanova, Bettencourt, Duvenaud 2018, section 3.
+    """
+
+    def __init__(self, channels: int = 64, groups: int = 32):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (nn.GroupNorm(groups, channels) for _ in range(3))
+        self.conv1, self.conv2 = (nn.Conv2d(channels + 1, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        time = t.to(y.dtype).expand(len(y), 1, *y.shape[2:])
+        y = self.conv1(torch.cat((self.norm1(y).relu(), time), dim=1))
+        y = self.conv2(torch.cat((self.norm2(y).relu(), time), dim=1))
+        return self.norm3(y)
+
+
+# --- layers --------------------------------------------------------------------------------------
+
+
+class NeuralODE(nn.Module):
+    """A layer that flows its input along a vector field from t[0] to t[-1].
+
+    Parameters
+    ----------
+    f : Module ``f(t, y) -> dy/dt``
+    t : sequence of floats, the interval
+    solve : callable ``solve(f, y0, t, **solver_settings) -> ys``
+        `odeint_adjoint` or `odeint` of this course; torchdiffeq's fit too.
+    **solver_settings
+        Handed to `solve`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4", step_size=0.25``.
+    """
+
+    def __init__(
+        self, f: nn.Module, t: Sequence[float] = (0.0, 1.0), *, solve: Callable = odeint_adjoint, **solver_settings
+    ):
+        super().__init__()
+        self.f, self.t, self.solve, self.solver_settings = f, tuple(t), solve, solver_settings
+
+    def forward(self, y0: Tensor) -> Tensor:
+        """The state at t[-1], shape as y0."""
+        return self.trajectory(y0, self.t)[-1]
+
+    def trajectory(self, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
+        """The states at the times `t`, shape (len(t), *y0.shape); y0 is the state at t[0]."""
+        return self.solve(self.f, y0, torch.as_tensor(t, dtype=y0.dtype, device=y0.device), **self.solver_settings)
+
+
+class ResNet(nn.Module):
+    """``y ← y + (total / depth) f(t_l, y)`` at ``t_l = l total / depth``, l = 0 … depth - 1: a residual network.
+
+    `blocks` is one vector field shared by all layers, or a list of one per layer.
+    """
+
+    def __init__(self, blocks: nn.Module | Sequence[nn.Module], depth: int | None = None, *, total: float = 1.0):
+        super().__init__()
+        shared = isinstance(blocks, nn.Module)
+        if shared != (depth is not None):
+            raise ValueError("ResNet takes one shared block and a depth, or a list of blocks and no depth")
+        self.blocks = nn.ModuleList([blocks] if shared else blocks)
+        self.depth, self.total = depth or len(self.blocks), total
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.hidden_states(y)[-1]
+
+    def hidden_states(self, y: Tensor) -> Tensor:
+        """The input and the output of every layer, shape (depth + 1, *y.shape)."""
+        h, states = self.total / self.depth, [y]
+        for layer in range(self.depth):
+            f = self.blocks[layer % len(self.blocks)]
+            states.append(states[-1] + h * f(torch.tensor(layer * h, dtype=y.dtype, device=y.device), states[-1]))
+        return torch.stack(states)
+
+
+# --- digit classifiers ---------------------------------------------------------------------------
+
+
+class DigitClassifier(nn.Sequential):
+    """Downsampling stem, a body at 6×6, and a linear head: images (B, 1, 28, 28) to logits (B, 10).
+
+    The body is what the models differ in: an ODE block, residual blocks, or nothing (`nn.Identity`).
+
+    References
+    ----------
+    Chen, Rubanova, Bettencourt, Duvenaud 2018, section 3 and table 1.
+    """
+
+    def __init__(self, body: nn.Module, channels: int = 64, groups: int = 32):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, channels, 3),  # (B, C, 26, 26)
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 4, stride=2, padding=1),  # (B, C, 13, 13)
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 4, stride=2, padding=1),  # (B, C, 6, 6)
+        )
+        self.body = body
+        self.head = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(channels, 10),
+        )
+
+
+def digit_odenet(*, solve: Callable = odeint_adjoint, **solver_settings) -> DigitClassifier:
+    """The ODE-Net for digits; tolerance 1e-3 unless `solver_settings` say otherwise."""
+    return DigitClassifier(NeuralODE(ConvDynamics(), solve=solve, **(solver_settings or dict(rtol=1e-3, atol=1e-3))))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

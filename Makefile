@@ -1,0 +1,65 @@
+# The front door. `make` lists what there is; every target sets up what it needs.
+
+PY    := .venv/bin/python
+READY := .venv/ready
+
+CHAPTERS := $(wildcard chapters/*.ipynb)
+EXECUTED := $(CHAPTERS:chapters/%=_build/executed/%)
+PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
+PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets -type f)
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve lab test lint tidy bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+book: $(READY)  ## execute every chapter and build the book
+	@$(MAKE) --no-print-directory -j 2 executed
+	@$(MAKE) --no-print-directory _build/html/index.html
+	@echo "The book is at _build/html/index.html (make serve shows it on localhost)"
+
+serve: book  ## show the book on http://localhost:8000
+	@echo "http://localhost:8000  (Ctrl-C stops)"
+	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: $(READY)  ## open the chapters in JupyterLab
+	@$(PY) -m jupyterlab chapters
+
+test: lint book .venv/browser  ## run every check, the book's pages in a browser included
+	@$(PY) -m pytest
+
+lint: $(READY)  ## check the style of package, tests and notebooks
+	@$(PY) -m ruff format --check -q . || { echo "make tidy formats these files"; exit 1; }
+	@$(PY) -m ruff check -q .
+
+tidy: $(READY)  ## format everything, strip outputs from the notebooks
+	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS)
+	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
+
+bench: $(READY)  ## race against torchdiffeq and measure memory, into results/
+	@for file in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$file .py) || exit 1; done
+
+clean:  ## remove everything that was built, the environment too
+	rm -rf _build .venv .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the parts -------------------------------------------------------------------------------------
+
+$(READY): requirements.txt pyproject.toml tools/setup
+	@tools/setup
+	@touch $@
+
+.venv/browser: $(READY) tools/browser.py
+	@$(PY) -m tools.browser > $@
+
+.PHONY: executed
+executed: $(EXECUTED)
+
+# Run anew whenever the chapter, the package or the pinned versions change: outputs are never stale.
+_build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
+	@tools/execute $< $@
+
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build
+	@tools/build

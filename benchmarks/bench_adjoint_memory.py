@@ -1,0 +1,37 @@
+"""Bytes kept for the backward pass against the number of steps: direct grows, the adjoint does not.
+
+python -m benchmarks.bench_adjoint_memory
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.common import report
+from course_lib.adjoint import odeint_adjoint
+from course_lib.models import MLPDynamics
+from course_lib.solvers import odeint
+
+
+def bytes_saved(solver, steps: int) -> int:
+    """Bytes of all tensors that autograd keeps for the backward pass of a solve with `steps` RK4 steps."""
+    torch.manual_seed(0)
+    f, y0 = MLPDynamics(2, (50,)), torch.randn(20, 2, requires_grad=True)
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        solver(f, y0, torch.tensor([0.0, 1.0]), method="rk4", step_size=1 / steps)
+    return sum(kept)
+
+
+if __name__ == "__main__":
+    counts = (20, 63, 200, 632, 2000)
+    rows = [
+        {"steps": n, "bytes direct": bytes_saved(odeint, n), "bytes adjoint": bytes_saved(odeint_adjoint, n)}
+        for n in counts
+    ]
+    report("adjoint_memory", rows, case="MLP 2-50-2, batch 20, rk4")

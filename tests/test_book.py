@@ -1,0 +1,118 @@
+"""The built book in a real browser: every page, light and dark, over http and from the file system."""
+
+import functools
+import http.server
+import threading
+
+import pytest
+from conftest import ROOT
+from playwright.sync_api import sync_playwright
+
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(
+    str(path.relative_to(HTML))
+    for path in HTML.rglob("*.html")
+    if path.name not in ("genindex.html", "search.html") and "_static" not in path.parts
+)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = (ROOT / ".venv" / "browser").read_text().strip()
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served():
+    handler = functools.partial(SilentHandler, directory=HTML)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture
+def visit(browser, served):
+    """Open a page; what it asked of other hosts and what it said on the console."""
+    contexts = []
+
+    def open_page(name, *, scheme="http", colours="light", width=1280):
+        context = browser.new_context(color_scheme=colours, viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page, foreign, said = context.new_page(), [], []
+
+        def route(request):
+            if request.request.url.startswith(LOCAL):
+                return request.continue_()
+            foreign.append(request.request.url)
+            return request.abort()
+
+        page.route("**/*", route)
+        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto((served if scheme == "http" else f"{HTML.as_uri()}/") + name, wait_until="load")
+        page.wait_for_timeout(500)
+        return page, foreign, said
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def test_there_is_a_page_for_the_introduction_and_every_chapter():
+    chapters = {f"chapters/{path.stem}.html" for path in (ROOT / "chapters").glob("*.ipynb")}
+    assert {"intro.html", "references.html", *chapters} <= set(PAGES)
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(visit, name, scheme, colours):
+    page, foreign, said = visit(name, scheme=scheme, colours=colours)
+    assert (foreign, said) == ([], [])
+    if page.locator(".math").count():
+        assert page.locator("mjx-container").count()
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+def test_every_figure_of_a_chapter_has_size_and_a_description(visit, name):
+    page, _, _ = visit(name)
+    figures = page.locator(".course-figure svg")
+    assert figures.count()
+    for figure in figures.all():
+        assert len(figure.get_attribute("aria-label").split()) >= 5
+        box = figure.bounding_box()
+        assert box is None or box["width"] > 200  # None: folded inside a solution
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone(visit, name):
+    page, _, _ = visit(name, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 392
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+def test_figure_text_stands_out_from_the_page_in_light_and_dark(visit, name):
+    for colours in ("light", "dark"):
+        page, _, _ = visit(name, colours=colours)
+        ink, paper = page.evaluate(
+            """() => {
+              const figure = document.querySelector('.course-figure');
+              let box = figure;
+              while (box && getComputedStyle(box).backgroundColor === 'rgba(0, 0, 0, 0)') box = box.parentElement;
+              const level = colour => colour.match(/[\\d.]+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 3;
+              const paper = getComputedStyle(box || document.body).backgroundColor;
+              return [level(getComputedStyle(figure).color), level(paper)];
+            }"""
+        )
+        assert abs(ink - paper) > 120

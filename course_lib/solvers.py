@@ -155,7 +155,7 @@ def fixed_steps(
     if n > max_steps:
         raise SolverError(
             f"{n} steps of step_size={step_size} are needed between t={float(t):.6g} and t={float(t_end):.6g}, "
-            f"max_steps={max_steps} allows fewer; try a larger step_size or max_steps"
+            f"but max_steps allows only {max_steps} more; try a larger step_size or max_steps"
         )
     h = copysign(step_size, span)
     for i in range(n):
@@ -237,9 +237,9 @@ def _error_ratio(size, stages, y, y_next, tableau, rtol, atol, parts) -> float:
 
 def _rms(x: Tensor, parts: int) -> float:
     """The largest root mean square over `parts` equal blocks of x."""
-    blocks = x.reshape(parts, -1)
-    if not blocks.shape[1]:
+    if not x.numel():
         return 0.0
+    blocks = x.reshape(parts, -1)
     return torch.linalg.vector_norm(blocks, dim=1).max().item() / sqrt(blocks.shape[1])
 
 

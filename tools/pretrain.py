@@ -1,7 +1,7 @@
 """The long trainings whose weights travel with the package.
 
     python -m tools.pretrain mnist --epochs 12 --seed 0
-    python -m tools.pretrain spirals --epochs 100 --seed 0
+    python -m tools.pretrain spirals --epochs 60 --seed 0
 
 Each run writes course_lib/stored/NAME.safetensors and NAME.json: command, seed, device, wall time, metrics.
 A chapter loads the weights and says so; a test re-evaluates every stored model against its record.
@@ -153,7 +153,7 @@ def main() -> None:
     mnist = commands.add_parser("mnist", help="the digit ODE-Net on all 60,000 images")
     mnist.set_defaults(run=train_mnist, epochs=12, lr=3e-3)
     spirals = commands.add_parser("spirals", help="the latent ODE on the two-armed spirals")
-    spirals.set_defaults(run=train_spirals, epochs=100, lr=5e-3)
+    spirals.set_defaults(run=train_spirals, epochs=60, lr=5e-3)
     for command in (mnist, spirals):
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)

@@ -1,4 +1,5 @@
-"""Bytes kept for the backward pass against the number of steps: direct grows, the adjoint does not.
+"""Bytes kept for the backward pass against the number of steps: direct grows, the
+adjoint does not.
 
 python -m benchmarks.bench_adjoint_memory
 """
@@ -14,7 +15,9 @@ from course_lib.solvers import odeint
 
 
 def bytes_saved(solver, steps: int) -> int:
-    """Bytes of all tensors that autograd keeps for the backward pass of a solve with `steps` RK4 steps."""
+    """Bytes of all tensors that autograd keeps for the backward pass of a solve with
+    `steps` RK4 steps.
+    """
     torch.manual_seed(0)
     f, y0 = MLPDynamics(2, (50,)), torch.randn(20, 2, requires_grad=True)
     kept = []
@@ -31,7 +34,11 @@ def bytes_saved(solver, steps: int) -> int:
 if __name__ == "__main__":
     counts = (20, 63, 200, 632, 2000)
     rows = [
-        {"steps": n, "bytes direct": bytes_saved(odeint, n), "bytes adjoint": bytes_saved(odeint_adjoint, n)}
+        {
+            "steps": n,
+            "bytes direct": bytes_saved(odeint, n),
+            "bytes adjoint": bytes_saved(odeint_adjoint, n),
+        }
         for n in counts
     ]
     report("adjoint_memory", rows, case="MLP 2-50-2, batch 20, rk4")

@@ -1,10 +1,12 @@
-"""Forward and backward through the adjoint: course_lib against torchdiffeq, run in turn on the same problem.
+"""Forward and backward through the adjoint: course_lib against torchdiffeq, run in turn
+on the same problem.
 
     python -m benchmarks.bench_adjoint_speed
 
-Same method (dopri5), same tolerance, torchdiffeq with its seminorm. A ratio is torchdiffeq's time over ours within one
-pair of runs; the median is shown. The error is that of the gradients (θ and y0, relative, Euclidean norm)
-against a solve in float64 at a thousandth of the tolerance.
+Same method (dopri5), same tolerance, torchdiffeq with its seminorm. A ratio is
+torchdiffeq's time over ours within one pair of runs; the median is shown. The error is
+that of the gradients (θ and y0, relative, Euclidean norm) against a solve in float64 at
+a thousandth of the tolerance.
 """
 
 from __future__ import annotations
@@ -34,7 +36,13 @@ def ours(f, y0, t, tolerance):
 def theirs(f, y0, t, tolerance):
     seminorm = {"norm": "seminorm"}
     return torchdiffeq.odeint_adjoint(
-        f, y0, t, method="dopri5", rtol=tolerance, atol=tolerance, adjoint_options=seminorm
+        f,
+        y0,
+        t,
+        method="dopri5",
+        rtol=tolerance,
+        atol=tolerance,
+        adjoint_options=seminorm,
     )
 
 
@@ -57,14 +65,18 @@ def gradients(solver, f, y0, t, tolerance) -> tuple[float, torch.Tensor]:
     start = time.perf_counter()
     solver(f, y0, t, tolerance)[-1].square().sum().backward()
     seconds = time.perf_counter() - start
-    return seconds, torch.cat([y0.grad.flatten(), *(p.grad.flatten() for p in f.parameters())])
+    return seconds, torch.cat(
+        [y0.grad.flatten(), *(p.grad.flatten() for p in f.parameters())]
+    )
 
 
 def race(make, shape, tolerance, runs) -> dict:
     """One row of the table."""
     torch.manual_seed(0)
     f, y0, t = Counted(make()), torch.randn(shape), torch.tensor([0.0, 1.0])
-    _, exact = gradients(ours, copy.deepcopy(f).double(), y0.double(), t.double(), tolerance / 1000)
+    _, exact = gradients(
+        ours, copy.deepcopy(f).double(), y0.double(), t.double(), tolerance / 1000
+    )
     row = {"tolerance": tolerance}
     times = {"ours": [], "torchdiffeq": []}
     for solver, name in ((ours, "ours"), (theirs, "torchdiffeq")):
@@ -84,4 +96,6 @@ def race(make, shape, tolerance, runs) -> dict:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     rows = [{"case": name, **race(*case)} for name, case in CASES.items()]
-    report("adjoint_speed", rows, pairs={name: case[-1] for name, case in CASES.items()})
+    report(
+        "adjoint_speed", rows, pairs={name: case[-1] for name, case in CASES.items()}
+    )

@@ -4,19 +4,21 @@ With λ(t) the sensitivity of the loss to y(t), solve backwards in time::
 
     y' = f(t, y)        λ' = -λᵀ ∂f/∂y        ∂L/∂θ = ∫ λᵀ ∂f/∂θ dt
 
-and let λ jump by ∂L/∂y(t_i) at every observation. y and λ form the state of the backward solve; the θ-integral
-feeds back into neither, so it is a quadrature on the same stages and has no part in the error control.
+and let λ jump by ∂L/∂y(t_i) at every observation. y and λ form the state of the
+backward solve; the θ-integral feeds back into neither, so it is a quadrature on the
+same stages and has no part in the error control.
 
 References
 ----------
-Chen, Rubanova, Bettencourt, Duvenaud 2018, Neural Ordinary Differential Equations, section 2 and appendix C.
+Chen, Rubanova, Bettencourt, Duvenaud 2018, Neural Ordinary Differential Equations,
+section 2 and appendix C.
 Kidger, Chen, Lyons 2021, "Hey, that's not an ODE": faster ODE adjoints via seminorms.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +51,8 @@ def odeint_adjoint(
     adjoint_atol: float | None = None,
     adjoint_params: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """`odeint`, with gradients from the adjoint equation: memory does not grow with the number of steps.
+    """`odeint`, with gradients from the adjoint equation: memory does not grow with the
+    number of steps.
 
     Parameters
     ----------
@@ -58,8 +61,8 @@ def odeint_adjoint(
     adjoint_rtol, adjoint_atol : float, optional
         Tolerances of the backward solve; `rtol` and `atol` unless given.
     adjoint_params : sequence of Tensor, optional
-        The tensors besides y0 and t that the gradient must reach. An `nn.Module` is asked for its
-        parameters; any other callable has to say, if only ``()``.
+        The tensors besides y0 and t that the gradient must reach. An `nn.Module` is
+        asked for its parameters; any other callable has to say, if only ``()``.
 
     Returns
     -------
@@ -72,8 +75,9 @@ def odeint_adjoint(
 
     Notes
     -----
-    This is the gradient of the exact solution, approximated by a second solve (optimise, then discretise), not the
-    gradient of the numbers computed. The two meet as the tolerances shrink.
+    This is the gradient of the exact solution, approximated by a second solve
+    (optimise, then discretise), not the gradient of the numbers computed. The two meet
+    as the tolerances shrink.
     """
     tableau = check_settings(method, rtol, atol, step_size, max_steps)
     times = check_problem(f, y0, t)
@@ -86,9 +90,12 @@ def odeint_adjoint(
                 f"f is a {type(f).__name__}, so its parameters are not known; make it an nn.Module, or list what the "
                 "gradient must reach in adjoint_params (an empty tuple if f has no parameters)"
             )
-        adjoint_params = tuple(f.parameters())
+        adjoint_params = f.parameters()
+    adjoint_params = _as_tensors(adjoint_params)
     params = tuple(p for p in adjoint_params if p.requires_grad)
-    forward = dict(method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps)
+    forward = dict(
+        method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps
+    )
     backward = Backward(
         tableau=tableau,
         rtol=rtol if adjoint_rtol is None else adjoint_rtol,
@@ -97,6 +104,21 @@ def odeint_adjoint(
         max_steps=max_steps,
     )
     return _Adjoint.apply(f, forward, backward, times, y0, *params)
+
+
+def _as_tensors(adjoint_params) -> tuple[Tensor, ...]:
+    """The parameters as a tuple; one lone tensor would be taken apart into rows."""
+    tensors = tuple(adjoint_params) if isinstance(adjoint_params, Iterable) else None
+    if (
+        isinstance(adjoint_params, Tensor)
+        or tensors is None
+        or not all(isinstance(p, Tensor) for p in tensors)
+    ):
+        raise TypeError(
+            "adjoint_params must be a sequence of Tensors, such as (weight, bias), "
+            f"got {adjoint_params!r}"
+        )
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -120,8 +142,12 @@ class _Adjoint(torch.autograd.Function):
         return ys
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_ys):
+        if torch.is_grad_enabled():  # create_graph=True: a silent zero would follow
+            raise RuntimeError(
+                "odeint_adjoint gives first derivatives only; for second derivatives "
+                "backpropagate through odeint"
+            )
         t, ys, *params = ctx.saved_tensors
         moments = t.tolist()
         flow = AugmentedFlow(ctx.f, ys[0], params, ctx.settings.tableau.stages)
@@ -132,14 +158,25 @@ class _Adjoint(torch.autograd.Function):
             lam = lam + grad_ys[i]  # λ jumps at every observation
             if grad_t is not None:
                 grad_t[i] = (grad_ys[i] * flow.f(moments[i], ys[i])).sum()
-            lam, h = _integrate_back(flow, moments[i], moments[i - 1], ys[i], lam, grad_params, h, ctx.settings)
+            lam, h = _integrate_back(
+                flow,
+                moments[i],
+                moments[i - 1],
+                ys[i],
+                lam,
+                grad_params,
+                h,
+                ctx.settings,
+            )
         if grad_t is not None and len(moments) > 1:
             grad_t[0] = -(lam * flow.f(moments[0], ys[0])).sum()
         return None, None, None, grad_t, lam + grad_ys[0], *grad_params
 
 
 def _integrate_back(flow, t, t_end, y, lam, grad_params, h, settings):
-    """Carry λ from t back to t_end, adding the θ-integral to grad_params; return λ and the next step to try."""
+    """Carry λ from t back to t_end, adding the θ-integral to grad_params; return λ and
+    the next step to try.
+    """
     tableau, z = settings.tableau, torch.stack((y, lam))
     common = dict(tableau=tableau, max_steps=settings.max_steps)
     try:
@@ -147,13 +184,24 @@ def _integrate_back(flow, t, t_end, y, lam, grad_params, h, settings):
             k1 = flow(t, z)
             first = flow.products[-1]
             for step in adaptive_steps(
-                flow, t, z, t_end, k1=k1, h=h, parts=2, rtol=settings.rtol, atol=settings.atol, **common
+                flow,
+                t,
+                z,
+                t_end,
+                k1=k1,
+                h=h,
+                parts=2,
+                rtol=settings.rtol,
+                atol=settings.atol,
+                **common,
             ):
                 products = [first, *list(flow.products)[1 - tableau.stages :]]
                 _add_quadrature(grad_params, step.h, tableau.b, products)
                 first = products[-1]  # the last stage is the first of the next step
         else:
-            for step in fixed_steps(flow, t, z, t_end, step_size=settings.step_size, **common):
+            for step in fixed_steps(
+                flow, t, z, t_end, step_size=settings.step_size, **common
+            ):
                 _add_quadrature(grad_params, step.h, tableau.b, flow.products)
     except SolverError as error:
         raise SolverError(
@@ -175,8 +223,8 @@ def _add_quadrature(grad_params, h, b, products):
 class AugmentedFlow:
     """The backward dynamics of z = (y, λ), shape (2, *state): ``(f, -λᵀ ∂f/∂y)``.
 
-    Every call also computes -λᵀ ∂f/∂θ (negative: the integral runs backwards); `products` keeps those
-    of the latest `stages` calls.
+    Every call also computes -λᵀ ∂f/∂θ (negative: the integral runs backwards);
+    `products` keeps those of the latest `stages` calls.
     """
 
     def __init__(self, f, y0: Tensor, params: Sequence[Tensor], stages: int):
@@ -189,8 +237,12 @@ class AugmentedFlow:
             y = y.detach().requires_grad_()
             dy = self.f(t, y)
         if dy.requires_grad:
-            dlam, *product = torch.autograd.grad(dy, (y, *self.params), -lam, allow_unused=True)
+            dlam, *product = torch.autograd.grad(
+                dy, (y, *self.params), -lam, allow_unused=True
+            )
         else:  # f uses neither y nor a parameter
             dlam, product = None, [None] * len(self.params)
         self.products.append(product)
-        return torch.stack((dy.detach(), torch.zeros_like(lam) if dlam is None else dlam))
+        return torch.stack(
+            (dy.detach(), torch.zeros_like(lam) if dlam is None else dlam)
+        )

@@ -1,9 +1,10 @@
 """The data of the course: seeded toy sets, spirals, MNIST and Fashion-MNIST.
 
-A real subset of both image sets travels with the package, so that the whole book builds with no network: the first
-10,000 training images and all 10,000 test images of each. The full sets are looked for in the folder
-``$COURSE_DATA``, then in the cache of earlier downloads, then downloaded. Every file is checked against its SHA-256
-before it is used, wherever it came from.
+A real subset of both image sets travels with the package, so that the whole book
+builds with no network: the first 10,000 training images and all 10,000 test images of
+each. The full sets are looked for in the folder ``$COURSE_DATA``, then in the cache of
+earlier downloads, then downloaded. Every file is checked against its SHA-256 before it
+is used, wherever it came from.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class DataError(RuntimeError):
     """A data file is missing, damaged or not what it should be."""
 
 
-# --- toy sets ------------------------------------------------------------------------------------
+# --- toy sets -------------------------------------------------------------------------
 
 
 def generator(seed: int) -> torch.Generator:
@@ -44,8 +45,12 @@ def cubic(n: int = 10) -> tuple[Tensor, Tensor]:
     return x, x**3 + 0.1 * x
 
 
-def concentric_circles(n: int, *, noise: float = 0.1, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A disc of radius 1 (label 0) inside a ring of radius 2 to 2.5 (label 1): points (n, 2), labels (n,)."""
+def concentric_circles(
+    n: int, *, noise: float = 0.1, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """A disc of radius 1 (label 0) inside a ring of radius 2 to 2.5 (label 1): points
+    (n, 2), labels (n,).
+    """
     g = generator(seed)
     labels = torch.arange(n) % 2
     u, angle = torch.rand(n, generator=g), 2 * math.pi * torch.rand(n, generator=g)
@@ -87,9 +92,11 @@ class Spirals:
 
     Attributes
     ----------
-    t : Tensor, shape (T,), times of a window from 0; the first `span` are the observed stretch, the rest is after it
+    t : Tensor, shape (T,), times of a window from 0; the first `span` are the
+        observed stretch, the rest is after it
     clean : Tensor, shape (n, T, 2), the curve at every time
-    index : Tensor, shape (n, k), which of the first `span` times each series was observed at, increasing
+    index : Tensor, shape (n, k), which of the first `span` times each series was
+        observed at, increasing
     values : Tensor, shape (n, k, 2), the noisy observations
     clockwise : Tensor, shape (n,), bool
     span : int
@@ -116,33 +123,55 @@ def two_armed_spirals(
     after: int = 100,
     seed: int = 0,
 ) -> Spirals:
-    """Noisy, irregular observations of two Archimedean arms, one clockwise, one counter-clockwise.
+    """Noisy, irregular observations of two Archimedean arms, one clockwise, one
+    counter-clockwise.
 
-    Each arm is 1,000 points over an angle of 6π. Every series is a window that starts at a random point of a random
-    arm: `span` points to be observed, of which `observations` are kept at random, and `after` points beyond them.
+    Each arm is 1,000 points over an angle of 6π. Every series is a window that starts
+    at a random point of a random arm: `span` points to be observed, of which
+    `observations` are kept at random, and `after` points beyond them.
 
     References
     ----------
     Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5.1.
     """
     if not 1 <= observations <= span:
-        raise ValueError(f"observations must lie between 1 and span={span}, got {observations}")
+        raise ValueError(
+            f"observations must lie between 1 and span={span}, got {observations}"
+        )
     g = generator(seed)
     angle = torch.linspace(0, 6 * math.pi, 1000)
     back = 6 * math.pi + 1 - angle
-    clockwise_arm = 15 / back[:, None] * torch.stack((back.cos(), back.sin()), 1) + torch.tensor([-5.0, 0.0])
-    counter_arm = 0.3 * angle[:, None] * torch.stack((angle.cos(), angle.sin()), 1) + torch.tensor([5.0, 0.0])
+    clockwise_arm = 15 / back[:, None] * torch.stack(
+        (back.cos(), back.sin()), 1
+    ) + torch.tensor([-5.0, 0.0])
+    counter_arm = 0.3 * angle[:, None] * torch.stack(
+        (angle.cos(), angle.sin()), 1
+    ) + torch.tensor([5.0, 0.0])
     clockwise = torch.rand(n, generator=g) < 0.5
     start = torch.randint(0, 1000 - span - after + 1, (n, 1), generator=g)
     window = start + torch.arange(span + after)
-    clean = torch.where(clockwise[:, None, None], clockwise_arm[window], counter_arm[window])
-    index = torch.rand(n, span, generator=g).argsort(dim=1)[:, :observations].sort(dim=1).values
+    clean = torch.where(
+        clockwise[:, None, None], clockwise_arm[window], counter_arm[window]
+    )
+    index = (
+        torch.rand(n, span, generator=g)
+        .argsort(dim=1)[:, :observations]
+        .sort(dim=1)
+        .values
+    )
     seen = clean.gather(1, index[..., None].expand(-1, -1, 2))
     values = seen + noise * torch.randn(seen.shape, generator=g)
-    return Spirals(t=angle[: span + after], clean=clean, index=index, values=values, clockwise=clockwise, span=span)
+    return Spirals(
+        t=angle[: span + after],
+        clean=clean,
+        index=index,
+        values=values,
+        clockwise=clockwise,
+        span=span,
+    )
 
 
-# --- images --------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -163,7 +192,9 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Archive:
-    """Where the four files of an image set come from, and the SHA-256 of each, uncompressed."""
+    """Where the four files of an image set come from, and the SHA-256 of each,
+    uncompressed.
+    """
 
     name: str
     title: str
@@ -206,7 +237,8 @@ FASHION_MNIST = Archive(
 
 
 def mnist(train: bool, *, full: bool = False) -> ImageSet:
-    """Handwritten digits: 10,000 training images (`full`: 60,000) or the 10,000 test images.
+    """Handwritten digits: 10,000 training images (`full`: 60,000) or the 10,000 test
+    images.
 
     Raises
     ------
@@ -248,7 +280,10 @@ def load_images(archive: Archive, train: bool, *, full: bool = False) -> ImageSe
 def find_full(archive: Archive, name: str) -> tuple[bytes, str]:
     """The checked contents of an original file and where they were found."""
     if folder := os.environ.get("COURSE_DATA"):
-        for path in (Path(folder) / archive.name / name, Path(folder) / archive.name / f"{name}.gz"):
+        for path in (
+            Path(folder) / archive.name / name,
+            Path(folder) / archive.name / f"{name}.gz",
+        ):
             if path.exists():
                 return read_checked(path, archive.sha256[name]), "from $COURSE_DATA"
     cached = cache_folder() / archive.name / f"{name}.gz"
@@ -257,7 +292,9 @@ def find_full(archive: Archive, name: str) -> tuple[bytes, str]:
             return read_checked(cached, archive.sha256[name]), "from the download cache"
         except DataError as error:
             cached.unlink()
-            raise DataError(f"{error} It has been removed from the cache; run this again to download it.") from None
+            raise DataError(
+                f"{error} It has been removed from the cache; run this again to download it."
+            ) from None
     return download(archive, name, cached), "downloaded"
 
 
@@ -267,7 +304,9 @@ def cache_folder() -> Path:
 
 
 def download(archive: Archive, name: str, target: Path) -> bytes:
-    """Fetch a file from the first mirror that has it right; a wrong one does not stay in the cache."""
+    """Fetch a file from the first mirror that has it right; a wrong one does not stay
+    in the cache.
+    """
     complaints = []
     for mirror in archive.mirrors:
         try:
@@ -283,7 +322,9 @@ def download(archive: Archive, name: str, target: Path) -> bytes:
             target.unlink(missing_ok=True)
             complaints.append(f"  {mirror}: {error}")
     raise DataError(
-        f"{archive.title}: {name}.gz could not be downloaded:\n" + "\n".join(complaints) + "\n"
+        f"{archive.title}: {name}.gz could not be downloaded:\n"
+        + "\n".join(complaints)
+        + "\n"
         f"Put the file into $COURSE_DATA/{archive.name}/, or use full=False for the bundled images."
     )
 
@@ -291,14 +332,21 @@ def download(archive: Archive, name: str, target: Path) -> bytes:
 def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
     """The checked contents of a file that travels with the package."""
     path = BUNDLED / f"{archive.name}-{name}.xz"
-    sums = dict(reversed(line.split()) for line in (BUNDLED / "SHA256SUMS").read_text().splitlines())
+    sums = dict(
+        reversed(line.split())
+        for line in (BUNDLED / "SHA256SUMS").read_text().splitlines()
+    )
     if not path.exists():
-        raise DataError(f"{path.name} is missing from course_lib/bundled; reinstall course_lib.")
+        raise DataError(
+            f"{path.name} is missing from course_lib/bundled; reinstall course_lib."
+        )
     return read_checked(path, sums[path.name], whole=True), "bundled"
 
 
 def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:
-    """The uncompressed contents of `path`, if their SHA-256 (`whole`: that of the file itself) is right."""
+    """The uncompressed contents of `path`, if their SHA-256 (`whole`: that of the file
+    itself) is right.
+    """
     opener: Callable = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     try:
         with opener(path, "rb") as file:
@@ -307,17 +355,23 @@ def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:
         raise DataError(f"{path} is truncated or damaged ({error}).") from None
     found = hashlib.sha256(path.read_bytes() if whole else contents).hexdigest()
     if found != sha256:
-        raise DataError(f"{path} is not the expected file: its SHA-256 is {found}, expected {sha256}.")
+        raise DataError(
+            f"{path} is not the expected file: its SHA-256 is {found}, expected {sha256}."
+        )
     return contents
 
 
 def parse_idx(contents: bytes, name: str) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes (the format is described on the MNIST page)."""
+    """The array in an IDX file of unsigned bytes (the format is described on the MNIST
+    page).
+    """
     if len(contents) < 4 or contents[:3] != b"\x00\x00\x08":
         raise DataError(f"{name} is not an IDX file of unsigned bytes.")
     ndim = contents[3]
     shape = np.frombuffer(contents, ">u4", ndim, offset=4).astype(int)
     body = np.frombuffer(contents, np.uint8, offset=4 + 4 * ndim)
     if body.size != shape.prod():
-        raise DataError(f"{name} announces shape {tuple(shape)} and holds {body.size} values.")
+        raise DataError(
+            f"{name} announces shape {tuple(shape)} and holds {body.size} values."
+        )
     return body.reshape(shape)

@@ -29,14 +29,17 @@ class Posterior(NamedTuple):
 
     def kl(self) -> Tensor:
         """KL divergence from the standard normal, shape (B,)."""
-        return 0.5 * (self.mean**2 + self.log_variance.exp() - 1 - self.log_variance).sum(dim=-1)
+        return 0.5 * (
+            self.mean**2 + self.log_variance.exp() - 1 - self.log_variance
+        ).sum(dim=-1)
 
 
 class BackwardEncoder(nn.Module):
-    """A GRU that reads a series from its last observation to its first, and guesses z(0).
+    """A GRU that reads a series from its last observation to its first, and guesses
+    z(0).
 
-    Each input is an observation and the gap to the one before it (for the first, to time 0), so that the
-    network knows how far it has walked when it arrives.
+    Each input is an observation and the gap to the one before it (for the first, to
+    time 0), so that the network knows how far it has walked when it arrives.
     """
 
     def __init__(self, observed: int, latent: int, hidden: int):
@@ -59,8 +62,8 @@ class LatentODE(nn.Module):
     hidden : int, width of the encoder's GRU
     width : int, width of the field (two hidden layers) and of the decoder (one)
     solve, **solver_settings
-        As for `course_lib.models.NeuralODE`; direct gradients are the default, for the adjoint would restart
-        at every one of many observation times.
+        As for `course_lib.models.NeuralODE`; direct gradients are the default, for the
+        adjoint would restart at every one of many observation times.
     """
 
     def __init__(
@@ -76,11 +79,18 @@ class LatentODE(nn.Module):
         super().__init__()
         self.encoder = BackwardEncoder(observed, latent, hidden)
         self.f = MLPDynamics(latent, (width, width), activation=nn.ELU)
-        self.decoder = nn.Sequential(nn.Linear(latent, width), nn.ELU(), nn.Linear(width, observed))
-        self.solve, self.solver_settings = solve, solver_settings or dict(rtol=1e-3, atol=1e-4)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, width), nn.ELU(), nn.Linear(width, observed)
+        )
+        self.solve, self.solver_settings = (
+            solve,
+            solver_settings or dict(rtol=1e-3, atol=1e-4),
+        )
 
     def flow(self, z0: Tensor, t: Tensor) -> Tensor:
-        """Latent states, shape (B, T, latent), at the increasing times t ≥ 0; z0, shape (B, latent), is at time 0."""
+        """Latent states, shape (B, T, latent), at the increasing times t ≥ 0; z0, shape
+        (B, latent), is at time 0.
+        """
         start = t[:1].new_zeros(1)
         late = t if t[0] > 0 else t[1:]
         zs = self.solve(self.f, z0, torch.cat((start, late)), **self.solver_settings)
@@ -91,7 +101,8 @@ class LatentODE(nn.Module):
         return self.decoder(self.flow(z0, t))
 
     def decode_at(self, z0: Tensor, times: Tensor) -> Tensor:
-        """The decoded values, shape (B, k, observed), at times (B, k) that differ per series.
+        """The decoded values, shape (B, k, observed), at times (B, k) that differ per
+        series.
 
         The whole batch is solved once, on the union of all times.
         """
@@ -100,12 +111,22 @@ class LatentODE(nn.Module):
         return self.decoder(zs.gather(1, where[..., None].expand(-1, -1, zs.shape[-1])))
 
     def reconstruct(self, values: Tensor, times: Tensor, t: Tensor) -> Tensor:
-        """Decode the posterior mean of each series at the times t, shape (B, T, observed)."""
+        """Decode the posterior mean of each series at the times t, shape (B, T,
+        observed).
+        """
         return self.decode(self.encoder(values, times).mean, t)
 
 
-def negative_elbo(model: LatentODE, values: Tensor, times: Tensor, *, noise: float, kl_weight: float = 1.0) -> Tensor:
-    """Minus the evidence lower bound, per observation and averaged over the batch, up to a constant.
+def negative_elbo(
+    model: LatentODE,
+    values: Tensor,
+    times: Tensor,
+    *,
+    noise: float,
+    kl_weight: float = 1.0,
+) -> Tensor:
+    """Minus the evidence lower bound, per observation and averaged over the batch, up
+    to a constant.
 
     Parameters
     ----------

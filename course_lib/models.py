@@ -1,4 +1,6 @@
-"""Networks of the course: vector fields, the neural ODE layer, and the digit classifiers with their rivals."""
+"""Networks of the course: vector fields, the neural ODE layer, and the digit
+classifiers with their rivals.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from course_lib.adjoint import odeint_adjoint
 
-# --- vector fields -------------------------------------------------------------------------------
+# --- vector fields --------------------------------------------------------------------
 
 
 class MLPDynamics(nn.Module):
@@ -25,21 +27,36 @@ class MLPDynamics(nn.Module):
     activation : callable that makes the module between layers
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int], *, time: bool = False, activation: Callable = nn.Tanh):
+    def __init__(
+        self,
+        dim: int,
+        hidden: Sequence[int],
+        *,
+        time: bool = False,
+        activation: Callable = nn.Tanh,
+    ):
         super().__init__()
         self.time = time
         widths = [dim + time, *hidden, dim]
-        layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), activation())]
+        layers = [
+            layer
+            for i, o in pairwise(widths)
+            for layer in (nn.Linear(i, o), activation())
+        ]
         self.net = nn.Sequential(*layers[:-1])
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, dim) -> (*, dim)
-        return self.net(torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y)
+        return self.net(
+            torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y
+        )
 
 
 class ConvDynamics(nn.Module):
-    """The vector field of the digit classifier: two 3×3 convolutions, time as one more channel.
+    """The vector field of the digit classifier: two 3×3 convolutions, time as one more
+    channel.
 
-    GroupNorm and not BatchNorm: running statistics would make f depend on how often it was called.
+    GroupNorm and not BatchNorm: running statistics would make f depend on how often it
+    was called.
 
     References
     ----------
@@ -48,8 +65,12 @@ class ConvDynamics(nn.Module):
 
     def __init__(self, channels: int = 64, groups: int = 32):
         super().__init__()
-        self.norm1, self.norm2, self.norm3 = (nn.GroupNorm(groups, channels) for _ in range(3))
-        self.conv1, self.conv2 = (nn.Conv2d(channels + 1, channels, 3, padding=1) for _ in range(2))
+        self.norm1, self.norm2, self.norm3 = (
+            nn.GroupNorm(groups, channels) for _ in range(3)
+        )
+        self.conv1, self.conv2 = (
+            nn.Conv2d(channels + 1, channels, 3, padding=1) for _ in range(2)
+        )
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         time = t.to(y.dtype).expand(len(y), 1, *y.shape[2:])
@@ -58,7 +79,7 @@ class ConvDynamics(nn.Module):
         return self.norm3(y)
 
 
-# --- layers --------------------------------------------------------------------------------------
+# --- layers ---------------------------------------------------------------------------
 
 
 class NeuralODE(nn.Module):
@@ -71,35 +92,62 @@ class NeuralODE(nn.Module):
     solve : callable ``solve(f, y0, t, **solver_settings) -> ys``
         `odeint_adjoint` or `odeint` of this course; torchdiffeq's fit too.
     **solver_settings
-        Handed to `solve`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4", step_size=0.25``.
+        Handed to `solve`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4",
+        step_size=0.25``.
     """
 
     def __init__(
-        self, f: nn.Module, t: Sequence[float] = (0.0, 1.0), *, solve: Callable = odeint_adjoint, **solver_settings
+        self,
+        f: nn.Module,
+        t: Sequence[float] = (0.0, 1.0),
+        *,
+        solve: Callable = odeint_adjoint,
+        **solver_settings,
     ):
         super().__init__()
-        self.f, self.t, self.solve, self.solver_settings = f, tuple(t), solve, solver_settings
+        self.f, self.t, self.solve, self.solver_settings = (
+            f,
+            tuple(t),
+            solve,
+            solver_settings,
+        )
 
     def forward(self, y0: Tensor) -> Tensor:
         """The state at t[-1], shape as y0."""
         return self.trajectory(y0, self.t)[-1]
 
     def trajectory(self, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
-        """The states at the times `t`, shape (len(t), *y0.shape); y0 is the state at t[0]."""
-        return self.solve(self.f, y0, torch.as_tensor(t, dtype=y0.dtype, device=y0.device), **self.solver_settings)
+        """The states at the times `t`, shape (len(t), *y0.shape); y0 is the state at
+        t[0].
+        """
+        return self.solve(
+            self.f,
+            y0,
+            torch.as_tensor(t, dtype=y0.dtype, device=y0.device),
+            **self.solver_settings,
+        )
 
 
 class ResNet(nn.Module):
-    """``y ← y + (total / depth) f(t_l, y)`` at ``t_l = l total / depth``, l = 0 … depth - 1: a residual network.
+    """``y ← y + (total / depth) f(t_l, y)`` at ``t_l = l total / depth``, l = 0 … depth
+    - 1: a residual network.
 
     `blocks` is one vector field shared by all layers, or a list of one per layer.
     """
 
-    def __init__(self, blocks: nn.Module | Sequence[nn.Module], depth: int | None = None, *, total: float = 1.0):
+    def __init__(
+        self,
+        blocks: nn.Module | Sequence[nn.Module],
+        depth: int | None = None,
+        *,
+        total: float = 1.0,
+    ):
         super().__init__()
         shared = isinstance(blocks, nn.Module)
         if shared != (depth is not None):
-            raise ValueError("ResNet takes one shared block and a depth, or a list of blocks and no depth")
+            raise ValueError(
+                "ResNet takes one shared block and a depth, or a list of blocks and no depth"
+            )
         self.blocks = nn.ModuleList([blocks] if shared else blocks)
         self.depth, self.total = depth or len(self.blocks), total
 
@@ -111,17 +159,23 @@ class ResNet(nn.Module):
         h, states = self.total / self.depth, [y]
         for layer in range(self.depth):
             f = self.blocks[layer % len(self.blocks)]
-            states.append(states[-1] + h * f(torch.tensor(layer * h, dtype=y.dtype, device=y.device), states[-1]))
+            states.append(
+                states[-1]
+                + h
+                * f(torch.tensor(layer * h, dtype=y.dtype, device=y.device), states[-1])
+            )
         return torch.stack(states)
 
 
-# --- digit classifiers ---------------------------------------------------------------------------
+# --- digit classifiers ----------------------------------------------------------------
 
 
 class DigitClassifier(nn.Sequential):
-    """Downsampling stem, a body at 6×6, and a linear head: images (B, 1, 28, 28) to logits (B, 10).
+    """Downsampling stem, a body at 6×6, and a linear head: images (B, 1, 28, 28) to
+    logits (B, 10).
 
-    The body is what the models differ in: an ODE block, residual blocks, or nothing (`nn.Identity`).
+    The body is what the models differ in: an ODE block, residual blocks, or nothing
+    (`nn.Identity`).
 
     References
     ----------
@@ -149,9 +203,17 @@ class DigitClassifier(nn.Sequential):
         )
 
 
-def digit_odenet(*, solve: Callable = odeint_adjoint, **solver_settings) -> DigitClassifier:
+def digit_odenet(
+    *, solve: Callable = odeint_adjoint, **solver_settings
+) -> DigitClassifier:
     """The ODE-Net for digits; tolerance 1e-3 unless `solver_settings` say otherwise."""
-    return DigitClassifier(NeuralODE(ConvDynamics(), solve=solve, **(solver_settings or dict(rtol=1e-3, atol=1e-3))))
+    return DigitClassifier(
+        NeuralODE(
+            ConvDynamics(),
+            solve=solve,
+            **(solver_settings or dict(rtol=1e-3, atol=1e-3)),
+        )
+    )
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,6 +1,8 @@
-"""Figures: `plot_*` functions draw arrays on given Axes; `shown` turns a figure into page-coloured SVG.
+"""Figures: `plot_*` functions draw arrays on given Axes; `shown` turns a figure into
+page-coloured SVG.
 
-Nothing here trains, saves or reads globals. One colour means one thing in every chapter.
+Nothing here trains, saves or reads globals. One colour means one thing in every
+chapter.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -46,15 +48,31 @@ STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
+        (
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "xtick.color",
+            "ytick.color",
+        ),
+        INK,
     ),
 }
 
 
-def new_figure(rows: int = 1, columns: int = 1, *, height: float = 3.4, width: float = 6.8, **settings):
+def new_figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    height: float = 3.4,
+    width: float = 6.8,
+    **settings,
+):
     """A figure and its Axes, as `plt.subplots` gives them; sizes in inches.
 
-    The course's style becomes matplotlib's default, for titles and legends read it when they are made.
+    The course's style becomes matplotlib's default, for titles and legends read it when
+    they are made.
     """
     plt.rcParams.update(STYLE)
     return plt.subplots(rows, columns, figsize=(width, height), **settings)
@@ -64,15 +82,20 @@ _count = iter(range(1, 1_000_000))
 
 
 def shown(figure: Figure, alt: str) -> HTML:
-    """The figure as an inline drawing that takes the colours of the page around it, and `alt` as its description.
+    """The figure as an inline drawing that takes the colours of the page around it, and
+    `alt` as its description.
 
-    Text stays text, lines and labels follow light and dark mode, and the figure is closed so that a notebook
-    does not show it twice.
+    Text stays text, lines and labels follow light and dark mode, and the figure is
+    closed so that a notebook does not show it twice.
     """
     if len(alt.split()) < 5:
-        raise ValueError(f"alt must be a sentence that says what the figure shows, got {alt!r}")
+        raise ValueError(
+            f"alt must be a sentence that says what the figure shows, got {alt!r}"
+        )
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+    )
     plt.close(figure)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
@@ -81,16 +104,29 @@ def shown(figure: Figure, alt: str) -> HTML:
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
     label = html.escape(alt, quote=True)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" style="max-width: 100%; height: auto" ', 1)
+    svg = svg.replace(
+        "<svg ",
+        f'<svg role="img" aria-label="{label}" style="max-width: 100%; height: auto" ',
+        1,
+    )
     return HTML(f'<figure class="course-figure">{svg}</figure>')
 
 
+def table(header: Sequence, rows: Sequence[Sequence]) -> Markdown:
+    """A table for the page; the first column is a name, the others are numbers."""
+    rule = [":---", *["---:"] * (len(header) - 1)]
+    lines = [f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows)]
+    return Markdown("\n".join(lines))
+
+
 def array(x) -> np.ndarray:
-    """A tensor (on any device, with or without a gradient) or a sequence as a NumPy array."""
+    """A tensor (on any device, with or without a gradient) or a sequence as a NumPy
+    array.
+    """
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
 
-# --- drawings that several chapters use ----------------------------------------------------------
+# --- drawings that several chapters use -----------------------------------------------
 
 
 def plot_path(ax: Axes, ys, *, start: bool = True, **style) -> Axes:
@@ -103,19 +139,44 @@ def plot_path(ax: Axes, ys, *, start: bool = True, **style) -> Axes:
     return ax
 
 
-def plot_field(ax: Axes, f, x_range: tuple[float, float], y_range: tuple[float, float], *, t: float = 0.0, n: int = 17):
+def plot_field(
+    ax: Axes,
+    f,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    *,
+    t: float = 0.0,
+    n: int = 17,
+):
     """The directions of a planar vector field f(t, y) at time t, on an n × n grid."""
-    x, y = torch.meshgrid(torch.linspace(*x_range, n), torch.linspace(*y_range, n), indexing="xy")
+    x, y = torch.meshgrid(
+        torch.linspace(*x_range, n), torch.linspace(*y_range, n), indexing="xy"
+    )
     with torch.no_grad():
-        arrows = array(f(torch.tensor(t), torch.stack((x.flatten(), y.flatten()), dim=1)))
+        arrows = array(
+            f(torch.tensor(t), torch.stack((x.flatten(), y.flatten()), dim=1))
+        )
     arrows = arrows / np.maximum(np.linalg.norm(arrows, axis=1, keepdims=True), 1e-12)
-    ax.quiver(array(x), array(y), arrows[:, 0], arrows[:, 1], color=FAINT, alpha=0.6, pivot="mid", width=0.003)
+    ax.quiver(
+        array(x),
+        array(y),
+        arrows[:, 0],
+        arrows[:, 1],
+        color=FAINT,
+        alpha=0.6,
+        pivot="mid",
+        width=0.003,
+    )
     ax.set(xlabel="$y_1$", ylabel="$y_2$", aspect="equal")
     return ax
 
 
-def plot_losses(ax: Axes, losses: Sequence[float], *, smooth: int = 25, **style) -> Axes:
-    """A loss curve on a logarithmic axis: every step faint, the running mean over `smooth` steps strong."""
+def plot_losses(
+    ax: Axes, losses: Sequence[float], *, smooth: int = 25, **style
+) -> Axes:
+    """A loss curve on a logarithmic axis: every step faint, the running mean over
+    `smooth` steps strong.
+    """
     losses, steps = array(losses), np.arange(1, len(losses) + 1)
     kernel = min(smooth, len(losses))
     mean = np.convolve(losses, np.ones(kernel) / kernel, mode="valid")
@@ -126,11 +187,14 @@ def plot_losses(ax: Axes, losses: Sequence[float], *, smooth: int = 25, **style)
 
 
 def plot_slope(ax: Axes, x, y, *, label: str, **style) -> float:
-    """Points on log-log axes with the fitted line through them; the slope, which the legend shows too."""
+    """Points on log-log axes with the fitted line through them; the slope, which the
+    legend shows too.
+    """
     x, y = array(x), array(y)
     slope, offset = np.polyfit(np.log(x), np.log(y), 1)
     (points,) = ax.loglog(x, y, "o", label=f"{label}: slope {slope:.2f}", **style)
     ax.loglog(x, np.exp(offset) * x**slope, color=points.get_color(), linewidth=1)
+    ax.minorticks_off()  # over less than two decades their labels overlap
     return float(slope)
 
 

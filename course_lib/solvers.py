@@ -1,7 +1,9 @@
-"""Explicit Runge–Kutta solvers for ``y' = f(t, y)``, in PyTorch, small enough to read whole.
+"""Explicit Runge–Kutta solvers for ``y' = f(t, y)``, in PyTorch, small enough to read
+whole.
 
-`solve` returns everything it knows about a solve, `odeint` only the values. Both are plain PyTorch:
-backpropagating through them gives the gradient of what was computed (the *direct*, or discrete, gradient).
+`solve` returns everything it knows about a solve, `odeint` only the values. Both are
+plain PyTorch: backpropagating through them gives the gradient of what was computed (the
+*direct*, or discrete, gradient).
 
 References
 ----------
@@ -25,7 +27,9 @@ SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et 
 
 
 class SolverError(RuntimeError):
-    """A solve could not go on. The message says where, with which step and method, and what to try."""
+    """A solve could not go on. The message says where, with which step and method, and
+    what to try.
+    """
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Solution:
     ys : Tensor, shape (n, *y0.shape), the solution there; ``ys[0]`` is y0
     nfe : int, evaluations of f
     accepted, rejected : int, steps taken and steps tried in vain
-    step_times, step_sizes : Tensor, shape (accepted,), start and signed size of each accepted step
+    step_times, step_sizes : Tensor, shape (accepted,), start and signed size of
+        each accepted step
     """
 
     t: Tensor
@@ -51,7 +56,9 @@ class Solution:
 
 
 class Step(NamedTuple):
-    """One accepted step: y at t, y_next at t_next = t + h, the stages between, the attempts that failed before."""
+    """One accepted step: y at t, y_next at t_next = t + h, the stages between, the
+    attempts that failed before.
+    """
 
     t: float | Tensor
     t_next: float | Tensor
@@ -63,7 +70,7 @@ class Step(NamedTuple):
     h_next: float
 
 
-# --- one step ------------------------------------------------------------------------------------
+# --- one step -------------------------------------------------------------------------
 
 
 def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
@@ -75,10 +82,12 @@ def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def advance(y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
+def advance(
+    y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
+) -> Tensor:
     """y + h Σ w_i k_i."""
     slope = weighted_sum(weights, stages)
-    return y.add(slope, alpha=h) if isinstance(h, float) else y + h * slope
+    return y.add(slope, alpha=h) if isinstance(h, float) else y + h.to(y) * slope
 
 
 def rk_step(
@@ -120,8 +129,11 @@ def rk_step(
     return advance(y, h, tableau.b, stages), stages
 
 
-def interpolate(step: Step, tableau: ButcherTableau, times: Sequence[float] | Tensor) -> Tensor:
-    """The solution at `times` inside one step (dense output), shape (len(times), *state).
+def interpolate(
+    step: Step, tableau: ButcherTableau, times: Sequence[float] | Tensor
+) -> Tensor:
+    """The solution at `times` inside one step (dense output), shape (len(times),
+    *state).
 
     References
     ----------
@@ -130,13 +142,14 @@ def interpolate(step: Step, tableau: ButcherTableau, times: Sequence[float] | Te
     y = step.y
     times = torch.as_tensor(times, dtype=torch.float64, device=y.device)
     theta = (times - step.t) / step.h
-    coefficients = torch.tensor(tableau.dense, dtype=torch.float64, device=y.device)  # (s, p)
-    powers = theta[:, None] ** torch.arange(1, coefficients.shape[1] + 1, device=y.device)  # (n, p)
-    weights = (powers @ coefficients.T).to(y.dtype)  # (n, s)
+    # (s, p) coefficients and (n, p) powers make (n, s) weights
+    coefficients = torch.tensor(tableau.dense, dtype=torch.float64, device=y.device)
+    exponents = torch.arange(1, coefficients.shape[1] + 1, device=y.device)
+    weights = (theta[:, None] ** exponents @ coefficients.T).to(y.dtype)
     return y + step.h * torch.tensordot(weights, torch.stack(step.stages), dims=1)
 
 
-# --- a sequence of steps -------------------------------------------------------------------------
+# --- a sequence of steps --------------------------------------------------------------
 
 
 def fixed_steps(
@@ -150,21 +163,25 @@ def fixed_steps(
     max_steps: int,
 ) -> Iterator[Step]:
     """Steps of equal size from t to t_end, the last one shortened to end there."""
-    span = float(t_end) - float(t)
-    n = max(1, ceil(abs(span) / step_size - 1e-6))  # a hair of tolerance: 0.3 / 0.1 is three steps
-    if n > max_steps:
+    span = _number(t_end) - _number(t)
+    # A hair of tolerance: 0.3 / 0.1 is three steps.
+    needed = abs(span) / step_size - 1e-6
+    if needed > max_steps:
         raise SolverError(
-            f"{n} steps of step_size={step_size} are needed between t={float(t):.6g} and t={float(t_end):.6g}, "
-            f"but max_steps allows only {max_steps} more; try a larger step_size or max_steps"
+            f"about {needed:.6g} steps of step_size={step_size} are needed between "
+            f"t={_number(t):.6g} and t={_number(t_end):.6g}, but max_steps allows only "
+            f"{max_steps} more; try a larger step_size or max_steps"
         )
-    h = copysign(step_size, span)
+    n, h = max(1, ceil(needed)), copysign(step_size, span)
     for i in range(n):
         t_here = t + i * h
         t_next = t + (i + 1) * h if i < n - 1 else t_end
         size = h if i < n - 1 else t_end - t_here
         y_next, stages = rk_step(f, t_here, y, size, tableau)
         if not torch.isfinite(y_next).all():
-            raise _not_finite(t_here, size, tableau, "try a smaller step_size, or look at f there")
+            raise _not_finite(
+                t_here, size, tableau, "try a smaller step_size, or look at f there"
+            )
         yield Step(t_here, t_next, size, y, y_next, stages, 0, h)
         y = y_next
 
@@ -185,8 +202,8 @@ def adaptive_steps(
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
-    `k1` is f(t, y) and `h` the size to try first, where the caller knows them. The error norm is the largest
-    root mean square over `parts` equal blocks of the state.
+    `k1` is f(t, y) and `h` the size to try first, where the caller knows them. The
+    error norm is the largest root mean square over `parts` equal blocks of the state.
 
     References
     ----------
@@ -198,7 +215,7 @@ def adaptive_steps(
     if not torch.isfinite(k1).all():
         raise _not_finite(t, 0.0, tableau, "look at f there")
     if h is None:
-        h = _initial_step(f, t, y, k1, sign, tableau.order, rtol, atol, parts)
+        h = _initial_step(f, t, y, k1, t_end, tableau.order, rtol, atol, parts)
     rejected = 0
     for _ in range(max_steps):
         left = abs(t_end - t)
@@ -207,18 +224,19 @@ def adaptive_steps(
         t_next = t_end if last else t + sign * size
         y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
         ratio = _error_ratio(size, stages, y, y_next, tableau, rtol, atol, parts)
-        if ratio <= 1.0:
-            grow = SAFETY * ratio ** (-1 / tableau.order) if ratio > 0.0 else inf
-            # A step cut short to end at t_end says little about the size the next solve should try.
-            h_next = max(h if last else 0.0, size * min(1.0 if rejected else MAX_FACTOR, max(MIN_FACTOR, grow)))
+        if ratio <= 1.0 and torch.isfinite(y_next).all():
+            most = 1.0 if rejected else MAX_FACTOR
+            h_next = size * min(most, max(MIN_FACTOR, _factor(ratio, tableau.order)))
+            if last:  # cut short to end at t_end: h itself is still worth trying
+                h_next = max(h, h_next)
             yield Step(t, t_next, sign * size, y, y_next, stages, rejected, h_next)
             if last:
                 return
             t, y, h, k1, rejected = t_next, y_next, h_next, stages[-1], 0
         else:
-            shrink = SAFETY * ratio ** (-1 / tableau.order) if isfinite(ratio) else MIN_FACTOR
+            shrink = _factor(ratio, tableau.order) if ratio > 1.0 else MIN_FACTOR
             h, rejected = size * max(MIN_FACTOR, shrink), rejected + 1
-            if h <= 16 * (nextafter(abs(t), inf) - abs(t)):
+            if h <= 16 * _spacing(t):
                 raise _underflow(t, h, tableau, ratio)
     raise SolverError(
         f"max_steps={max_steps} were not enough: {tableau.name} had reached t={t:.6g} of {t_end:.6g} with "
@@ -227,9 +245,16 @@ def adaptive_steps(
     )
 
 
+def _factor(ratio: float, order: int) -> float:
+    """What to multiply h by, before limits: the error of a step goes like h^order."""
+    return SAFETY * ratio ** (-1 / order) if ratio > 0.0 else inf
+
+
 @torch.no_grad()
 def _error_ratio(size, stages, y, y_next, tableau, rtol, atol, parts) -> float:
-    """Estimated local error over tolerance; NaN (which fails every comparison) if anything is not finite."""
+    """Estimated local error over tolerance; NaN (which fails every comparison) if
+    anything is not finite.
+    """
     error = size * weighted_sum(tableau.b_error, stages)
     scale = torch.maximum(y.abs(), y_next.abs()).mul_(rtol).add_(atol)
     return _rms(error.div_(scale), parts)
@@ -244,34 +269,53 @@ def _rms(x: Tensor, parts: int) -> float:
 
 
 @torch.no_grad()
-def _initial_step(f, t, y, k1, sign, order, rtol, atol, parts) -> float:
-    """A first step size from the sizes of y, y' and y'' (Hairer, Nørsett, Wanner I, II.4)."""
+def _initial_step(f, t, y, k1, t_end, order, rtol, atol, parts) -> float:
+    """A first step size from the sizes of y, y' and y'' (Hairer, Nørsett, Wanner I,
+    II.4).
+    """
     scale = y.abs().mul_(rtol).add_(atol)
     d0, d1 = _rms(y / scale, parts), _rms(k1 / scale, parts)
-    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
-    d2 = _rms((f(t + sign * h0, y + sign * h0 * k1) - k1) / scale, parts) / h0
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
+    h0 = min(h0, abs(t_end - t))  # f may be known up to t_end only
+    ahead = copysign(h0, t_end - t)
+    d2 = _rms((f(t + ahead, y + ahead * k1) - k1) / scale, parts) / h0
     steepest = max(d1, d2)
-    h1 = max(1e-6, 1e-3 * h0) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / (order + 1))
-    return min(100 * h0, h1) if isfinite(h1) else h0
+    h1 = max(1e-6, 1e-3 * h0)
+    if steepest > 1e-15:
+        h1 = (0.01 / steepest) ** (1 / (order + 1))
+    # Where f is not finite nearby there is no good guess; the first attempts will tell.
+    return max(min(100 * h0, h1), 32 * _spacing(t)) if isfinite(h1) else h0
+
+
+def _number(x: float | Tensor) -> float:
+    """x without its gradient."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _spacing(t: float) -> float:
+    """The distance from |t| to the next larger number: no step can be smaller."""
+    return nextafter(abs(t), inf) - abs(t)
 
 
 def _not_finite(t, h, tableau, advice) -> SolverError:
     return SolverError(
-        f"f returned NaN or infinity, or the solution overflowed, in the step from t={float(t):.6g} with "
-        f"h={float(h):.3g} ({tableau.name}); {advice}"
+        f"f returned NaN or infinity, or the solution overflowed, in the step from t={_number(t):.6g} with "
+        f"h={_number(h):.3g} ({tableau.name}); {advice}"
     )
 
 
 def _underflow(t, h, tableau, ratio) -> SolverError:
-    if not isfinite(ratio):
-        return _not_finite(t, h, tableau, "no step, however small, gets past it: look at f there")
+    if not 1.0 < ratio < inf:  # NaN, or an overflow that the estimate did not see
+        return _not_finite(
+            t, h, tableau, "no step, however small, gets past it: look at f there"
+        )
     return SolverError(
         f"step underflow at t={t:.6g}: {tableau.name} would need h={h:.3g} to meet the tolerance; "
         "the solution may blow up here, f may jump, or the problem may be stiff: try looser rtol and atol, or float64"
     )
 
 
-# --- a whole solve -------------------------------------------------------------------------------
+# --- a whole solve --------------------------------------------------------------------
 
 
 def solve(
@@ -285,23 +329,28 @@ def solve(
     step_size: float | None = None,
     max_steps: int = 10_000,
 ) -> Solution:
-    """Solve ``y' = f(t, y), y(t[0]) = y0`` and report the solution at every time in `t`.
+    """Solve ``y' = f(t, y), y(t[0]) = y0`` and report the solution at every time in
+    `t`.
 
     Parameters
     ----------
     f : callable ``f(t, y) -> dy/dt``
         t is a 0-d Tensor, y has the shape of y0, and so must the result.
     y0 : Tensor, shape (*state), floating point
-    t : Tensor or sequence of floats, shape (n,), strictly increasing or strictly decreasing
+    t : Tensor or sequence of floats, shape (n,), strictly increasing or strictly
+        decreasing
         One time alone gives y0 back.
     method : str
-        A name in `course_lib.tableaus.METHODS`. 'bosh3', 'dopri5' and 'tsit5' choose their own steps;
-        'euler', 'midpoint', 'heun' and 'rk4' take steps of `step_size`.
+        A name in `course_lib.tableaus.METHODS`. 'bosh3', 'dopri5' and 'tsit5' choose
+        their own steps; 'euler', 'midpoint', 'heun' and 'rk4' take steps of
+        `step_size`.
     rtol, atol : float
-        A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in root mean square.
+        A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in
+        root mean square.
     step_size : float
-        Size of a fixed step, in units of t, positive in both directions; the last step before each
-        requested time is shortened to end there. Only for fixed-step methods.
+        Size of a fixed step, in units of t, positive in both directions; the last step
+        before each requested time is shortened to end there. Only for fixed-step
+        methods.
     max_steps : int
         Attempts before the solve gives up.
 
@@ -312,30 +361,35 @@ def solve(
     Raises
     ------
     TypeError, ValueError
-        For arguments that make no sense; the message names the argument, what was expected and the fix.
+        For arguments that make no sense; the message names the argument, what was
+        expected and the fix.
     SolverError
         If the solve cannot go on: NaN or infinity, step underflow, max_steps.
 
     Notes
     -----
-    Gradients reach y0, every entry of t and whatever f uses, through the steps as they were taken. The step sizes
-    an adaptive method chose count as constants.
+    Gradients reach y0, every entry of t and whatever f uses, through the steps as they
+    were taken. The step sizes an adaptive method chose count as constants.
 
     References
     ----------
-    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1 (steps), II.4 (control),
-    II.6 (dense output).
+    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1 (steps),
+    II.4 (control), II.6 (dense output).
     """
     tableau = check_settings(method, rtol, atol, step_size, max_steps)
     times = check_problem(f, y0, t)
     track_t = times.requires_grad and torch.is_grad_enabled()
-    dynamics = Dynamics(f, y0, start=times[0] if track_t else None)
+    dynamics = Dynamics(f, y0, start=times[0].double() if track_t else None)
     if len(times) == 1:
         ys, steps = y0[None], []
     elif tableau.adaptive:
-        ys, steps = _solve_adaptive(dynamics, y0, times, track_t, tableau, rtol, atol, max_steps)
+        ys, steps = _solve_adaptive(
+            dynamics, y0, times, track_t, tableau, rtol, atol, max_steps
+        )
     else:
-        ys, steps = _solve_fixed(dynamics, y0, times, track_t, tableau, step_size, max_steps)
+        ys, steps = _solve_fixed(
+            dynamics, y0, times, track_t, tableau, step_size, max_steps
+        )
     t_starts, sizes, rejections = zip(*steps) if steps else ((), (), ())
     return Solution(
         t=times,
@@ -355,46 +409,48 @@ def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> 
 
 def _solve_adaptive(f, y0, times, track_t, tableau, rtol, atol, max_steps):
     moments = times.tolist()
+    t0, t_end = moments[0], moments[-1]
+    control = dict(tableau=tableau, rtol=rtol, atol=atol, max_steps=max_steps)
     pieces, steps, done = [y0[None]], [], 1
-    for step in adaptive_steps(
-        f, moments[0], y0, moments[-1], tableau=tableau, rtol=rtol, atol=atol, max_steps=max_steps
-    ):
+    for step in adaptive_steps(f, t0, y0, t_end, **control):
         steps.append((step.t, step.h, step.rejected))
-        first = done
-        while done < len(moments) and abs(moments[done] - moments[0]) <= abs(step.t_next - moments[0]):
+        first, reached = done, abs(step.t_next - t0)
+        while done < len(moments) and abs(moments[done] - t0) <= reached:
             done += 1
-        if done == first:
-            continue
-        if track_t:  # as functions of t[0] (the whole grid moves with it) and of the requested times
-            pieces.append(interpolate(step._replace(t=f.moved(step.t)), tableau, times[first:done].double()))
-            continue
-        inner = done - 1 if moments[done - 1] == step.t_next else done
-        if inner > first:
-            pieces.append(interpolate(step, tableau, moments[first:inner]))
-        if inner < done:
-            pieces.append(step.y_next[None])
+        if track_t and done > first:
+            # as functions of t[0], with which the whole grid moves, and of the times
+            moved, wanted = step._replace(t=f.moved(step.t)), times[first:done].double()
+            pieces.append(interpolate(moved, tableau, wanted))
+        elif done > first:
+            inner = done - 1 if moments[done - 1] == step.t_next else done
+            if inner > first:
+                pieces.append(interpolate(step, tableau, moments[first:inner]))
+            if inner < done:
+                pieces.append(step.y_next[None])
     return torch.cat(pieces), steps
 
 
 def _solve_fixed(f, y0, times, track_t, tableau, step_size, max_steps):
-    moments = list(times.unbind()) if track_t else times.tolist()
+    moments = list(times.double().unbind()) if track_t else times.tolist()
     ys, steps = [y0], []
     for start, stop in pairwise(moments):
-        for step in fixed_steps(
-            f, start, ys[-1], stop, tableau=tableau, step_size=step_size, max_steps=max_steps - len(steps)
-        ):
-            steps.append((float(step.t), float(step.h), 0))
+        left = max_steps - len(steps)
+        control = dict(tableau=tableau, step_size=step_size, max_steps=left)
+        for step in fixed_steps(f, start, ys[-1], stop, **control):
+            steps.append((_number(step.t), _number(step.h), 0))
         ys.append(step.y_next)
     return torch.stack(ys), steps
 
 
-# --- f, guarded, and the arguments, checked ------------------------------------------------------
+# --- f, guarded, and the arguments, checked -------------------------------------------
 
 
 class Dynamics:
-    """f as the solvers call it: t arrives as a 0-d tensor like y, calls are counted, results are checked.
+    """f as the solvers call it: t arrives as a 0-d tensor like y, calls are counted,
+    results are checked.
 
-    `start` is t[0] where the gradient with respect to it is wanted: `moved` then adds a zero that carries it.
+    `start` is t[0] where the gradient with respect to it is wanted: `moved` then adds a
+    zero that carries it.
     """
 
     def __init__(self, f: Callable, y0: Tensor, start: Tensor | None = None):
@@ -402,18 +458,22 @@ class Dynamics:
         self.dtype, self.device = y0.dtype, y0.device
         self.shift = None if start is None else start - start.detach()
 
-    def moved(self, t: float | Tensor) -> float | Tensor:
+    def moved(self, t: float) -> float | Tensor:
         return t if self.shift is None else t + self.shift
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         self.nfe += 1
+        if self.shift is not None and not isinstance(t, Tensor):
+            t = self.moved(t)
         if isinstance(t, Tensor):
             t = t.to(self.device, self.dtype)
         else:
-            t = self.moved(torch.full((), t, dtype=self.dtype, device=self.device))
+            t = torch.full((), t, dtype=self.dtype, device=self.device)
         dy = self.f(t, y)
         if not isinstance(dy, Tensor):
-            raise TypeError(f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got {type(dy).__name__}")
+            raise TypeError(
+                f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got {type(dy).__name__}"
+            )
         if dy.shape != y.shape or dy.dtype != y.dtype or dy.device != y.device:
             raise ValueError(
                 f"f must return dy/dt with the shape, dtype and device of y: expected {tuple(y.shape)}, {y.dtype}, "
@@ -423,9 +483,13 @@ class Dynamics:
 
 
 def check_settings(method, rtol, atol, step_size, max_steps) -> ButcherTableau:
-    """The method's tableau, if the solver settings make sense; otherwise a ValueError that says why not."""
+    """The method's tableau, if the solver settings make sense; otherwise a ValueError
+    that says why not.
+    """
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method={method!r} is not known; choose from {', '.join(METHODS)}")
+        raise ValueError(
+            f"method={method!r} is not known; choose from {', '.join(METHODS)}"
+        )
     tableau = METHODS[method]
     if tableau.adaptive and step_size is not None:
         fixed = ", ".join(name for name, m in METHODS.items() if not m.adaptive)
@@ -435,12 +499,20 @@ def check_settings(method, rtol, atol, step_size, max_steps) -> ButcherTableau:
         )
     if not tableau.adaptive:
         if step_size is None:
-            raise ValueError(f"method={method!r} needs step_size, for instance step_size=0.1; 'dopri5' works without")
-        check_positive("step_size", step_size, "for steps chosen from a tolerance use method='dopri5' without it")
+            raise ValueError(
+                f"method={method!r} needs step_size, for instance step_size=0.1; 'dopri5' works without"
+            )
+        check_positive(
+            "step_size",
+            step_size,
+            "for steps chosen from a tolerance use method='dopri5' without it",
+        )
     check_positive("rtol", rtol, "1e-5 is a usual value")
     check_positive("atol", atol, "1e-6 is a usual value")
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise ValueError(f"max_steps must be a positive whole number, got {max_steps!r}")
+    if not isinstance(max_steps, int) or max_steps is True or max_steps < 1:
+        raise ValueError(
+            f"max_steps must be a positive whole number, got {max_steps!r}"
+        )
     return tableau
 
 
@@ -448,29 +520,51 @@ def check_positive(name: str, value, advice: str) -> None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a positive number, got {value!r}; {advice}") from None
+        raise TypeError(
+            f"{name} must be a positive number, got {value!r}; {advice}"
+        ) from None
     if not (number > 0.0 and isfinite(number)):
         raise ValueError(f"{name} must be positive and finite, got {value!r}; {advice}")
 
 
 def check_problem(f, y0, t) -> Tensor:
-    """The times as a tensor, if f, y0 and t make sense; otherwise an error that says why not."""
+    """The times as a tensor, if f, y0 and t make sense; otherwise an error that says
+    why not.
+    """
     if not callable(f):
-        raise TypeError(f"f must be callable as f(t, y), got {type(f).__name__}; the order is solve(f, y0, t)")
+        raise TypeError(
+            f"f must be callable as f(t, y), got {type(f).__name__}; the order is solve(f, y0, t)"
+        )
     if not isinstance(y0, Tensor):
-        raise TypeError(f"y0 must be a Tensor, got {type(y0).__name__}; use torch.tensor(y0)")
+        raise TypeError(
+            f"y0 must be a Tensor, got {type(y0).__name__}; use torch.tensor(y0)"
+        )
     if not y0.is_floating_point():
-        raise TypeError(f"y0 must be floating point, got {y0.dtype}; use y0.float() or y0.double()")
+        raise TypeError(
+            f"y0 must be floating point, got {y0.dtype}; use y0.float() or y0.double()"
+        )
     if not torch.isfinite(y0).all():
         raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
     if not isinstance(t, Tensor):
-        t = torch.tensor([float(moment) for moment in t], dtype=torch.float64)
+        try:
+            t = torch.tensor([float(moment) for moment in t], dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"t must be a 1-D Tensor or a sequence of numbers, got {t!r}; "
+                "to integrate from 0 to 1 use t=[0.0, 1.0]"
+            ) from None
     if not t.is_floating_point():
-        raise TypeError(f"t must be floating point, got {t.dtype}; use t.float() or t.double()")
+        raise TypeError(
+            f"t must be floating point, got {t.dtype}; use t.float() or t.double()"
+        )
     if t.ndim != 1 or len(t) == 0:
-        raise ValueError(f"t must be 1-D with at least one time (two to integrate), got shape {tuple(t.shape)}")
+        raise ValueError(
+            f"t must be 1-D with at least one time (two to integrate), got shape {tuple(t.shape)}"
+        )
     gaps = t.detach().diff()
-    if not torch.isfinite(t.detach()).all() or not ((gaps > 0).all() or (gaps < 0).all()):
+    if not torch.isfinite(t.detach()).all() or not (
+        (gaps > 0).all() or (gaps < 0).all()
+    ):
         raise ValueError(
             f"t must be finite and strictly increasing or strictly decreasing, got {_abbreviated(t)}; "
             "sort it and remove repeated times (torch.unique)"

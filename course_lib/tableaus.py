@@ -31,17 +31,19 @@ class ButcherTableau:
     b : tuple of s floats
         Weights of the step.
     b_error : tuple of s floats, optional
-        b minus the weights of the embedded method; ``h Σ b_error_i k_i`` estimates the local error.
-        A method that has it chooses its own steps (it is *adaptive*).
+        b minus the weights of the embedded method; ``h Σ b_error_i k_i`` estimates the
+        local error. A method that has it chooses its own steps (it is *adaptive*).
     dense : tuple of s rows, optional
-        Row i holds the coefficients of θ, θ², … in b_i(θ): the weights that reach t + θh, 0 ≤ θ ≤ 1.
+        Row i holds the coefficients of θ, θ², … in b_i(θ): the weights that reach t +
+        θh, 0 ≤ θ ≤ 1.
     source : str
         Where the coefficients come from.
 
     Raises
     ------
     ValueError
-        If the table is not consistent: Σ b = 1, Σ_j a_ij = c_i, Σ b_error = 0, b(θ = 1) = b.
+        If the table is not consistent: Σ b = 1, Σ_j a_ij = c_i, Σ b_error = 0, b(θ = 1)
+        = b.
     """
 
     name: str
@@ -56,14 +58,21 @@ class ButcherTableau:
     def __post_init__(self):
         s = len(self.b)
         self._require(len(self.c) == s, f"c has {len(self.c)} entries, b has {s}")
-        self._require([len(row) for row in self.a] == list(range(1, s)), "row i of a needs i entries")
+        self._require(
+            [len(row) for row in self.a] == list(range(1, s)),
+            "row i of a needs i entries",
+        )
         self._require_sum(self.b, 1.0, "b")
         for i, (c, row) in enumerate(zip(self.c, ((), *self.a)), start=1):
             self._require_sum(row, c, f"row {i} of a")
         if self.b_error is not None:
             self._require(len(self.b_error) == s, "b_error needs as many entries as b")
             self._require_sum(self.b_error, 0.0, "b_error")
-            self._require(self.dense is not None, "an adaptive method needs dense output")
+            self._require(
+                self.dense is not None, "an adaptive method needs dense output"
+            )
+        if self.dense is not None:
+            self._require(len(self.dense) == s, "dense needs as many rows as b")
         for i, row in enumerate(self.dense or (), start=1):
             self._require_sum(row, self.b[i - 1], f"row {i} of dense")
 
@@ -73,7 +82,10 @@ class ButcherTableau:
 
     def _require_sum(self, row: tuple[float, ...], expected: float, what: str) -> None:
         total = fsum(row)
-        self._require(isclose(total, expected, abs_tol=1e-12), f"{what} sums to {total}, expected {expected}")
+        self._require(
+            isclose(total, expected, abs_tol=1e-12),
+            f"{what} sums to {total}, expected {expected}",
+        )
 
     @property
     def stages(self) -> int:
@@ -87,7 +99,9 @@ class ButcherTableau:
 
     @property
     def fsal(self) -> bool:
-        """First same as last: the last stage is f at the new point, the first stage of the next step."""
+        """First same as last: the last stage is f at the new point, the first stage of
+        the next step.
+        """
         return self.stages > 1 and self.b[-1] == 0.0 and self.a[-1] == self.b[:-1]
 
 
@@ -135,7 +149,12 @@ BOSH3 = ButcherTableau(
     b=(2 / 9, 1 / 3, 4 / 9, 0.0),
     b_error=(-5 / 72, 1 / 12, 1 / 9, -1 / 8),
     # The cubic through both ends with the right slope at both (Hermite).
-    dense=((1.0, -4 / 3, 5 / 9), (0.0, 1.0, -2 / 3), (0.0, 4 / 3, -8 / 9), (0.0, -1.0, 1.0)),
+    dense=(
+        (1.0, -4 / 3, 5 / 9),
+        (0.0, 1.0, -2 / 3),
+        (0.0, 4 / 3, -8 / 9),
+        (0.0, -1.0, 1.0),
+    ),
     source="Bogacki, Shampine 1989, A 3(2) pair of Runge–Kutta formulas",
 )
 
@@ -152,13 +171,41 @@ DOPRI5 = ButcherTableau(
         (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
     ),
     b=(35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
-    b_error=(71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+    b_error=(
+        71 / 57600,
+        0.0,
+        -71 / 16695,
+        71 / 1920,
+        -17253 / 339200,
+        22 / 525,
+        -1 / 40,
+    ),
     dense=(
-        (1.0, -8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432),
+        (
+            1.0,
+            -8048581381 / 2820520608,
+            8663915743 / 2820520608,
+            -12715105075 / 11282082432,
+        ),
         (0.0, 0.0, 0.0, 0.0),
-        (0.0, 131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799),
-        (0.0, -1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072),
-        (0.0, 127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632),
+        (
+            0.0,
+            131558114200 / 32700410799,
+            -68118460800 / 10900136933,
+            87487479700 / 32700410799,
+        ),
+        (
+            0.0,
+            -1754552775 / 470086768,
+            14199869525 / 1410260304,
+            -10690763975 / 1880347072,
+        ),
+        (
+            0.0,
+            127303824393 / 49829197408,
+            -318862633887 / 49829197408,
+            701980252875 / 199316789632,
+        ),
         (0.0, -282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844),
         (0.0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423),
     ),
@@ -173,7 +220,12 @@ TSIT5 = ButcherTableau(
         (0.161,),
         (-0.008480655492356989, 0.335480655492357),
         (2.8971530571054935, -6.359448489975075, 4.3622954328695815),
-        (5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525),
+        (
+            5.325864828439257,
+            -11.748883564062828,
+            7.4955393428898365,
+            -0.09249506636175525,
+        ),
         (
             5.86145544294642,
             -12.92096931784711,
@@ -220,4 +272,7 @@ TSIT5 = ButcherTableau(
     source="Tsitouras 2011, Runge–Kutta pairs of order 5(4) satisfying only the first column simplifying assumption",
 )
 
-METHODS = {tableau.name: tableau for tableau in (EULER, MIDPOINT, HEUN, RK4, BOSH3, DOPRI5, TSIT5)}
+METHODS = {
+    tableau.name: tableau
+    for tableau in (EULER, MIDPOINT, HEUN, RK4, BOSH3, DOPRI5, TSIT5)
+}

@@ -1,9 +1,12 @@
-"""Training: one loop, seeds, the device, minibatches, and stored weights that know how they were made."""
+"""Training: one loop, seeds, the device, minibatches, and stored weights that know how
+they were made.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,7 +45,9 @@ def device() -> torch.device:
 
 
 def by_device(*, cpu, cuda):
-    """The first value on a CPU, the second on a GPU: ``epochs = by_device(cpu=1, cuda=10)``."""
+    """The first value on a CPU, the second on a GPU: ``epochs = by_device(cpu=1,
+    cuda=10)``.
+    """
     return cuda if device().type == "cuda" else cpu
 
 
@@ -52,9 +57,13 @@ def seed(value: int) -> None:
 
 
 def minibatches(*tensors: Tensor, size: int, seed: int = 0) -> DataLoader:
-    """Tuples of `size` matching rows, in a new order every epoch; the order depends on `seed` alone."""
+    """Tuples of `size` matching rows, in a new order every epoch; the order depends on
+    `seed` alone.
+    """
     data = TensorDataset(*tensors)
-    order = BatchSampler(RandomSampler(data, generator=generator(seed)), size, drop_last=False)
+    order = BatchSampler(
+        RandomSampler(data, generator=generator(seed)), size, drop_last=False
+    )
     return DataLoader(data, sampler=order, batch_size=None)
 
 
@@ -80,7 +89,8 @@ def fit(
     optimizer : built on the parameters of `model`
     epochs : int
     scheduler : learning-rate scheduler, stepped after every batch
-    clip : float, longest gradient (Euclidean norm over all parameters) let through unscaled
+    clip : float, longest gradient (Euclidean norm over all parameters) let through
+        unscaled
     after_epoch : callable, what it returns is kept in the History
     label : str, in front of the progress bar
 
@@ -90,7 +100,10 @@ def fit(
         If the loss is NaN or infinite; the parameters are those before the step.
     """
     start, losses, notes = time.perf_counter(), [], []
-    with tqdm(total=epochs * len(batches), desc=label, leave=False) as bar:
+    # The notebook's bar does not look at tqdm's own switch.
+    quiet = bool(os.environ.get("TQDM_DISABLE"))
+    steps = epochs * len(batches)
+    with tqdm(total=steps, desc=label, leave=False, disable=quiet) as bar:
         for _ in range(epochs):
             model.train()
             for batch in batches:
@@ -121,18 +134,30 @@ def _descend(model, loss, batch, optimizer, clip, step) -> float:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, size: int = 1000) -> float:
-    """The share of images whose largest logit is the right one, computed `size` at a time."""
+def accuracy(
+    model: nn.Module, images: Tensor, labels: Tensor, *, size: int = 1000
+) -> float:
+    """The share of images whose largest logit is the right one, computed `size` at a
+    time.
+    """
     model.eval()
-    right = sum((model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(size), labels.split(size)))
+    right = sum(
+        (model(x).argmax(1) == y).sum().item()
+        for x, y in zip(images.split(size), labels.split(size))
+    )
     return right / len(labels)
 
 
 def save_model(model: nn.Module, name: str, record: dict) -> Path:
-    """Write the weights to stored/`name`.safetensors and how they were made to stored/`name`.json."""
+    """Write the weights to stored/`name`.safetensors and how they were made to
+    stored/`name`.json.
+    """
     STORED.mkdir(exist_ok=True)
     path = STORED / f"{name}.safetensors"
-    save_file({key: value.contiguous().cpu() for key, value in model.state_dict().items()}, path)
+    save_file(
+        {key: value.contiguous().cpu() for key, value in model.state_dict().items()},
+        path,
+    )
     path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     return path
 
@@ -147,7 +172,11 @@ def load_model(model: nn.Module, name: str) -> dict:
     """
     path = STORED / f"{name}.safetensors"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in STORED.glob("*.safetensors"))) or "none"
-        raise FileNotFoundError(f"no stored model {name!r}; stored models: {known}. Make it with tools/pretrain.py")
+        known = (
+            ", ".join(sorted(p.stem for p in STORED.glob("*.safetensors"))) or "none"
+        )
+        raise FileNotFoundError(
+            f"no stored model {name!r}; stored models: {known}. Make it with tools/pretrain.py"
+        )
     model.load_state_dict(load_file(path))
     return json.loads(path.with_suffix(".json").read_text())

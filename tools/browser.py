@@ -1,4 +1,5 @@
-"""Print the path of a Chromium that the browser tests can drive; install one if there is a way.
+"""Print the path of a Chromium that the browser tests can drive; install one if there
+is a way.
 
 python -m tools.browser
 """
@@ -36,7 +37,12 @@ def install() -> None:
         attempts.insert(0, [*sudo, "apt-get", "update", "-qq"])
     for command in attempts:
         try:
-            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
+            subprocess.run(
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=600,
+            )
         except (OSError, subprocess.TimeoutExpired):
             continue
         if find():
@@ -45,7 +51,10 @@ def install() -> None:
 
 if __name__ == "__main__":
     if not find():
-        print("Chromium is needed for the browser tests; installing it ...", file=sys.stderr)
+        print(
+            "Chromium is needed for the browser tests; installing it ...",
+            file=sys.stderr,
+        )
         install()
     path = find()
     if not path:

@@ -2,9 +2,9 @@
 
     python -m tools.make_bundled_data FOLDER
 
-FOLDER holds mnist/ and fashion-mnist/, each with the four original IDX files, compressed (.gz) or not. Their
-SHA-256 is checked; then the first 10,000 training images and all test images are written, compressed, with
-their checksums in SHA256SUMS.
+FOLDER holds mnist/ and fashion-mnist/, each with the four original IDX files,
+compressed (.gz) or not. Their SHA-256 is checked; then the first 10,000 training images
+and all test images are written, compressed, with their checksums in SHA256SUMS.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ import os
 import struct
 import sys
 
-from course_lib.data import BUNDLED, FASHION_MNIST, MNIST, TRAIN_FILES, find_full, parse_idx
+from course_lib.data import (
+    BUNDLED,
+    FASHION_MNIST,
+    MNIST,
+    TRAIN_FILES,
+    find_full,
+    parse_idx,
+)
 
 KEEP = 10_000
 
@@ -40,7 +47,9 @@ def main() -> None:
                 contents = first_entries(contents, name, KEEP)
             path = BUNDLED / f"{archive.name}-{name}.xz"
             path.write_bytes(lzma.compress(contents, preset=9 | lzma.PRESET_EXTREME))
-            sums.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
+            sums.append(
+                f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+            )
             print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
     (BUNDLED / "SHA256SUMS").write_text("".join(sums))
 

@@ -3,8 +3,9 @@
     python -m tools.pretrain mnist --epochs 12 --seed 0
     python -m tools.pretrain spirals --epochs 60 --seed 0
 
-Each run writes course_lib/stored/NAME.safetensors and NAME.json: command, seed, device, wall time, metrics.
-A chapter loads the weights and says so; a test re-evaluates every stored model against its record.
+Each run writes course_lib/stored/NAME.safetensors and NAME.json: command, seed,
+device, wall time, metrics. A chapter loads the weights and says so; a test re-evaluates
+every stored model against its record.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def record(args: argparse.Namespace, seconds: float, **metrics) -> dict:
     }
 
 
-# --- digits --------------------------------------------------------------------------------------
+# --- digits ---------------------------------------------------------------------------
 
 
 def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> Tensor:
@@ -52,28 +53,39 @@ def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> T
     scale = 1 + 0.1 * (2 * torch.rand(n, device=images.device) - 1)
     shift = (2 * torch.rand(n, 2, device=images.device) - 1) * 2 * pixels / size
     turn = (
-        torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), dim=1).view(n, 2, 2) * scale[:, None, None]
+        torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), dim=1).view(
+            n, 2, 2
+        )
+        * scale[:, None, None]
     )
-    grid = F.affine_grid(torch.cat((turn, shift[:, :, None]), dim=2), images.shape, align_corners=False)
+    grid = F.affine_grid(
+        torch.cat((turn, shift[:, :, None]), dim=2), images.shape, align_corners=False
+    )
     return F.grid_sample(images, grid, align_corners=False)
 
 
 def train_mnist(args: argparse.Namespace) -> None:
-    """The ODE-Net on all 60,000 digits: cheap fixed steps to train, the adaptive solver to evaluate."""
+    """The ODE-Net on all 60,000 digits: cheap fixed steps to train, the adaptive solver
+    to evaluate.
+    """
     training.seed(args.seed)
     device = training.device()
     train, test = data.mnist(train=True, full=True), data.mnist(train=False, full=True)
     model = models.digit_odenet(solve=odeint, method="rk4", step_size=0.5).to(device)
     batches = training.minibatches(train.images, train.labels, size=128, seed=args.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.epochs * len(batches)
+    )
 
     def loss(images, labels):
         with torch.autocast(device.type, torch.bfloat16):
             logits = model(jittered(images.to(device)))
         return F.cross_entropy(logits.float(), labels.to(device))
 
-    history = training.fit(model, batches, loss, optimizer, epochs=args.epochs, scheduler=schedule)
+    history = training.fit(
+        model, batches, loss, optimizer, epochs=args.epochs, scheduler=schedule
+    )
     evaluated = models.digit_odenet().to(device)
     evaluated.load_state_dict(model.state_dict())
     score = training.accuracy(evaluated, test.images.to(device), test.labels.to(device))
@@ -93,12 +105,14 @@ def train_mnist(args: argparse.Namespace) -> None:
     training.save_model(model, args.name or "mnist_odenet", made)
 
 
-# --- spirals -------------------------------------------------------------------------------------
+# --- spirals --------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def spiral_errors(model: latent.LatentODE, series: data.Spirals) -> dict[str, float]:
-    """RMSE per coordinate against the clean curve: at seen times, at unseen ones of the same span, and after it."""
+    """RMSE per coordinate against the clean curve: at seen times, at unseen ones of the
+    same span, and after it.
+    """
     decoded = model.reconstruct(series.values, series.times(), series.t)
     squares = (decoded - series.clean).square().mean(dim=-1)  # (n, T)
     seen = torch.zeros(squares.shape, dtype=torch.bool).scatter_(1, series.index, True)
@@ -114,14 +128,20 @@ def train_spirals(args: argparse.Namespace) -> None:
     train = data.two_armed_spirals(8000, noise=noise, seed=args.seed)
     test = data.two_armed_spirals(1000, noise=noise, seed=args.seed + 1)
     model = latent.LatentODE(latent=6, hidden=64, width=64)
-    batches = training.minibatches(train.values, train.times(), size=100, seed=args.seed)
+    batches = training.minibatches(
+        train.values, train.times(), size=100, seed=args.seed
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     total = args.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=total, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=total, pct_start=0.2
+    )
     step = itertools.count()
 
     def loss(values, times):  # the KL term fades in over the first 200 steps
-        return latent.negative_elbo(model, values, times, noise=noise, kl_weight=min(1.0, next(step) / 200))
+        return latent.negative_elbo(
+            model, values, times, noise=noise, kl_weight=min(1.0, next(step) / 200)
+        )
 
     history = training.fit(
         model,
@@ -148,11 +168,15 @@ def train_spirals(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     mnist = commands.add_parser("mnist", help="the digit ODE-Net on all 60,000 images")
     mnist.set_defaults(run=train_mnist, epochs=12, lr=3e-3)
-    spirals = commands.add_parser("spirals", help="the latent ODE on the two-armed spirals")
+    spirals = commands.add_parser(
+        "spirals", help="the latent ODE on the two-armed spirals"
+    )
     spirals.set_defaults(run=train_spirals, epochs=60, lr=5e-3)
     for command in (mnist, spirals):
         command.add_argument("--epochs", type=int)

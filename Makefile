@@ -8,6 +8,11 @@ EXECUTED := $(CHAPTERS:chapters/%=_build/executed/%)
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
 PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets -type f)
 
+# The heaviest chapter goes first and gets two threads; the others run two at a time.
+HEAVY    := $(filter %/09_mnist.ipynb,$(EXECUTED))
+THREADS  := 1
+$(HEAVY): THREADS := 2
+
 .DEFAULT_GOAL := help
 .PHONY: help book serve lab test lint tidy bench clean
 .DELETE_ON_ERROR:
@@ -16,6 +21,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(READY)  ## execute every chapter and build the book
+	@$(MAKE) --no-print-directory $(HEAVY)
 	@$(MAKE) --no-print-directory -j 2 executed
 	@$(MAKE) --no-print-directory _build/html/index.html
 	@echo "The book is at _build/html/index.html (make serve shows it on localhost)"
@@ -57,9 +63,9 @@ $(READY): requirements.txt pyproject.toml tools/setup
 .PHONY: executed
 executed: $(EXECUTED)
 
-# Run anew whenever the chapter, the package or the pinned versions change: outputs are never stale.
+# Made anew whenever the chapter, the package or the pinned versions change: outputs are never stale.
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
-	@tools/execute $< $@
+	@THREADS=$(THREADS) tools/execute $< $@
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -14,7 +14,13 @@ PAGES = sorted(
     for path in HTML.rglob("*.html")
     if path.name not in ("genindex.html", "search.html") and "_static" not in path.parts
 )
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 
 
@@ -47,7 +53,9 @@ def visit(browser, served):
     contexts = []
 
     def open_page(name, *, scheme="http", colours="light", width=1280):
-        context = browser.new_context(color_scheme=colours, viewport={"width": width, "height": 900})
+        context = browser.new_context(
+            color_scheme=colours, viewport={"width": width, "height": 900}
+        )
         contexts.append(context)
         page, foreign, said = context.new_page(), [], []
 
@@ -58,9 +66,19 @@ def visit(browser, served):
             return request.abort()
 
         page.route("**/*", route)
-        page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: (
+                said.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto((served if scheme == "http" else f"{HTML.as_uri()}/") + name, wait_until="load")
+        page.goto(
+            (served if scheme == "http" else f"{HTML.as_uri()}/") + name,
+            wait_until="load",
+        )
         page.wait_for_timeout(500)
         return page, foreign, said
 
@@ -70,21 +88,27 @@ def visit(browser, served):
 
 
 def test_there_is_a_page_for_the_introduction_and_every_chapter():
-    chapters = {f"chapters/{path.stem}.html" for path in (ROOT / "chapters").glob("*.ipynb")}
+    chapters = {
+        f"chapters/{path.stem}.html" for path in (ROOT / "chapters").glob("*.ipynb")
+    }
     assert {"intro.html", "references.html", *chapters} <= set(PAGES)
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(visit, name, scheme, colours):
+def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(
+    visit, name, scheme, colours
+):
     page, foreign, said = visit(name, scheme=scheme, colours=colours)
     assert (foreign, said) == ([], [])
     if page.locator(".math").count():
         assert page.locator("mjx-container").count()
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if name.startswith("chapters/")]
+)
 def test_every_figure_of_a_chapter_has_size_and_a_description(visit, name):
     page, _, _ = visit(name)
     figures = page.locator(".course-figure svg")
@@ -101,7 +125,9 @@ def test_a_page_fits_a_phone(visit, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 392
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if name.startswith("chapters/")]
+)
 def test_figure_text_stands_out_from_the_page_in_light_and_dark(visit, name):
     for colours in ("light", "dark"):
         page, _, _ = visit(name, colours=colours)

@@ -17,7 +17,11 @@ by_run = pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list:
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+    return [
+        cell
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == kind
+    ]
 
 
 def prose(path: Path) -> str:
@@ -58,7 +62,11 @@ def test_a_chapter_has_the_anatomy_of_the_course(path):
     for section in ("## Exercises", "## Summary", "## Sources"):
         assert section in text
     assert len(re.findall(r"^### Exercise \d", text, re.MULTILINE)) >= 4
-    solutions = [cell for cell in cells(path, "code") if "hide-cell" in cell.metadata.get("tags", [])]
+    solutions = [
+        cell
+        for cell in cells(path, "code")
+        if "hide-cell" in cell.metadata.get("tags", [])
+    ]
     assert len(solutions) >= 4
     assert text.count("{dropdown}") >= 2
     assert "{cite" in text
@@ -89,8 +97,13 @@ def test_an_executed_chapter_ran_from_top_to_bottom_without_complaint(path):
 
 @by_run
 def test_an_executed_chapter_is_the_committed_one(path):
-    committed = [cell.source for cell in nbformat.read(ROOT / "chapters" / path.name, as_version=4).cells]
-    assert [cell.source for cell in nbformat.read(path, as_version=4).cells] == committed
+    committed = [
+        cell.source
+        for cell in nbformat.read(ROOT / "chapters" / path.name, as_version=4).cells
+    ]
+    assert [
+        cell.source for cell in nbformat.read(path, as_version=4).cells
+    ] == committed
 
 
 @by_run
@@ -100,7 +113,10 @@ def test_nothing_in_the_outputs_tells_where_they_were_made(path):
 
 def test_running_the_chapters_left_nothing_behind_in_the_tree():
     status = subprocess.run(
-        ["git", "status", "--porcelain", "--", "chapters", "course_lib"], cwd=ROOT, capture_output=True, text=True
+        ["git", "status", "--porcelain", "--", "chapters", "course_lib"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert status.returncode == 0
     assert [line for line in status.stdout.splitlines() if line.startswith("??")] == []

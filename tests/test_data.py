@@ -1,0 +1,546 @@
+"""The data: what the bundled images are, what happens to damaged files, and seeded toy
+sets.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import lzma
+import math
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import data
+from course_lib.solvers import odeint
+from tools.make_bundled_data import first_entries
+
+# --- the bundled images ---------------------------------------------------------------
+
+IMAGE_SETS = {
+    "mnist training": (data.mnist, True, [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]),
+    "mnist test": (data.mnist, False, [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]),
+    "fashion training": (data.fashion_mnist, True, [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]),
+    "fashion test": (data.fashion_mnist, False, [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]),
+}
+CLASS_COUNTS = {
+    "mnist training": [1001, 1127, 991, 1032, 980, 863, 1014, 1070, 944, 978],
+    "mnist test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    "fashion training": [942, 1027, 1016, 1019, 974, 989, 1021, 1022, 990, 1000],
+    "fashion test": [1000] * 10,
+}
+
+
+@pytest.fixture(scope="module", params=IMAGE_SETS)
+def bundled(request):
+    """The name of a bundled set, the set, and its first labels as everybody knows them."""
+    load, train, labels = IMAGE_SETS[request.param]
+    return request.param, load(train), labels
+
+
+def test_a_bundled_set_holds_ten_thousand_images_between_white_and_black(bundled):
+    _, images, _ = bundled
+    assert images.images.shape == (10_000, 1, 28, 28)
+    assert images.images.dtype == torch.float32
+    assert (images.images.min(), images.images.max()) == (0, 1)
+    assert images.labels.shape == (10_000,)
+    assert images.labels.dtype == torch.int64
+
+
+def test_a_bundled_set_has_the_labels_of_the_original(bundled):
+    name, images, labels = bundled
+    assert images.labels[:10].tolist() == labels
+    assert torch.bincount(images.labels).tolist() == CLASS_COUNTS[name]
+
+
+def test_a_set_says_what_it_is(bundled):
+    name, images, _ = bundled
+    title = "MNIST" if name.startswith("mnist") else "Fashion-MNIST"
+    half = "the first 10,000 training" if "training" in name else "10,000 test"
+    assert images.source == f"{title}: {half} images, bundled"
+
+
+@pytest.mark.parametrize(
+    "archive", [data.MNIST, data.FASHION_MNIST], ids=lambda archive: archive.name
+)
+@pytest.mark.parametrize("name", data.TEST_FILES)
+def test_a_bundled_test_file_unpacks_to_the_original_byte_for_byte(archive, name):
+    contents, _ = data.read_bundled(archive, name)
+    assert hashlib.sha256(contents).hexdigest() == archive.sha256[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "md5"),
+    [
+        ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+        ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+    ],
+)
+def test_the_digits_have_the_checksums_that_others_publish(name, md5):
+    contents, _ = data.read_bundled(data.MNIST, name)
+    assert hashlib.md5(contents, usedforsecurity=False).hexdigest() == md5
+
+
+def test_the_list_of_checksums_matches_the_bundled_files_and_they_are_small():
+    lines = [
+        line.split() for line in (data.BUNDLED / "SHA256SUMS").read_text().splitlines()
+    ]
+    files = {path.name: path for path in data.BUNDLED.iterdir() if path.suffix == ".xz"}
+    assert {name for _, name in lines} == files.keys()
+    assert all(
+        hashlib.sha256(files[name].read_bytes()).hexdigest() == sha256
+        for sha256, name in lines
+    )
+    assert sum(path.stat().st_size for path in data.BUNDLED.iterdir()) <= 13e6
+
+
+# --- a small archive, whole and damaged -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def originals() -> dict[str, bytes]:
+    """Files like the four original ones, with a handful of images each."""
+    counts = dict.fromkeys(data.TRAIN_FILES, 7) | dict.fromkeys(data.TEST_FILES, 5)
+    return {
+        name: first_entries(data.read_bundled(data.MNIST, name)[0], name, n)
+        for name, n in counts.items()
+    }
+
+
+@pytest.fixture
+def small(originals, monkeypatch, tmp_path) -> data.Archive:
+    """The archive of those files, with an empty cache, no $COURSE_DATA and nothing
+    bundled.
+    """
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(data, "BUNDLED", tmp_path / "bundled")
+    sums = {
+        name: hashlib.sha256(contents).hexdigest()
+        for name, contents in originals.items()
+    }
+    return data.Archive(name="small", title="Small", mirrors=(), sha256=sums)
+
+
+NAME = data.TEST_FILES[1]  # the file to damage
+PACK = {".gz": gzip.compress, ".xz": lzma.compress, "": bytes}
+
+
+def put(path: Path, contents: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(contents)
+    return path
+
+
+def flipped(packed: bytes) -> bytes:
+    """One bit wrong in the middle."""
+    middle = len(packed) // 2
+    return packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :]
+
+
+DAMAGES = {
+    "truncated": lambda contents, pack: pack(contents)[:-5],
+    "corrupted": lambda contents, pack: flipped(pack(contents)),
+    "another file": lambda contents, pack: pack(contents[:-1] + b"\x07"),
+    "empty": lambda contents, pack: b"",
+    "a page that says sorry": lambda contents, pack: b"<html>503</html>",
+}
+damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("train", [True, False])
+def test_the_full_set_is_read_from_the_folder_of_the_reader(
+    monkeypatch, tmp_path, originals, small, suffix, train
+):
+    for name, contents in originals.items():
+        put(tmp_path / "own" / "small" / f"{name}{suffix}", PACK[suffix](contents))
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "own"))
+    monkeypatch.setattr(data, "MNIST", small)
+    full, part = (
+        data.mnist(train, full=True),
+        IMAGE_SETS[f"mnist {'training' if train else 'test'}"][2],
+    )
+    n = 7 if train else 5
+    assert (
+        full.source
+        == f"Small: {n} {'training' if train else 'test'} images, from $COURSE_DATA"
+    )
+    assert full.labels.tolist() == part[:n]
+    assert full.images.shape == (n, 1, 28, 28)
+
+
+@damages
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_damaged_file_of_the_reader_is_refused_and_left_to_its_owner(
+    monkeypatch, tmp_path, originals, small, suffix, damage
+):
+    path = put(
+        tmp_path / "small" / f"{NAME}{suffix}", damage(originals[NAME], PACK[suffix])
+    )
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    with pytest.raises(data.DataError) as refusal:
+        data.find_full(small, NAME)
+    assert str(path) in str(refusal.value)
+    assert path.exists()
+
+
+@damages
+def test_a_damaged_file_in_the_cache_is_refused_and_removed(
+    tmp_path, originals, small, damage
+):
+    path = put(
+        tmp_path / "cache" / "small" / f"{NAME}.gz",
+        damage(originals[NAME], gzip.compress),
+    )
+    with pytest.raises(
+        data.DataError, match="removed from the cache; run this again to download it"
+    ) as refusal:
+        data.find_full(small, NAME)
+    assert str(path) in str(refusal.value)
+    assert not path.exists()
+
+
+@damages
+def test_a_damaged_bundled_file_is_refused(originals, small, damage):
+    path = put(
+        data.BUNDLED / f"small-{NAME}.xz", damage(originals[NAME], lzma.compress)
+    )
+    good = hashlib.sha256(lzma.compress(originals[NAME])).hexdigest()
+    put(data.BUNDLED / "SHA256SUMS", f"{good}  {path.name}\n".encode())
+    with pytest.raises(data.DataError) as refusal:
+        data.read_bundled(small, NAME)
+    assert str(path) in str(refusal.value)
+
+
+def test_a_bundled_file_that_is_missing_is_missed_by_name(small):
+    put(data.BUNDLED / "SHA256SUMS", b"")
+    with pytest.raises(
+        data.DataError,
+        match=f"small-{NAME}.xz is missing from course_lib/bundled; reinstall",
+    ):
+        data.read_bundled(small, NAME)
+
+
+def test_a_bundled_file_without_a_checksum_is_refused(originals, small):
+    put(data.BUNDLED / f"small-{NAME}.xz", lzma.compress(originals[NAME]))
+    put(data.BUNDLED / "SHA256SUMS", b"")
+    with pytest.raises(data.DataError, match=f"small-{NAME}.xz"):
+        data.read_bundled(small, NAME)
+
+
+@pytest.mark.parametrize(
+    ("contents", "complaint"),
+    [
+        (b"", "not an IDX file"),
+        (b"\x00\x00\x09\x01" + bytes(8), "not an IDX file of unsigned bytes"),
+        (
+            b"\x00\x00\x08\x01\x00\x00\x00\x03\x01\x02",
+            "announces shape (3,) and holds 2 values",
+        ),
+        (b"\x00\x00\x08\x02\x00\x00\x00\x02", "is cut short"),
+    ],
+    ids=["empty", "another type", "too short", "no shape"],
+)
+def test_a_file_in_another_format_is_refused(contents, complaint):
+    with pytest.raises(data.DataError) as refusal:
+        data.parse_idx(contents, "digits")
+    assert complaint in str(refusal.value)
+    assert "digits" in str(refusal.value)
+
+
+def test_an_idx_file_is_read_in_the_order_of_its_axes():
+    contents = (
+        b"\x00\x00\x08\x02"
+        + b"\x00\x00\x00\x02"
+        + b"\x00\x00\x00\x03"
+        + bytes(range(6))
+    )
+    assert data.parse_idx(contents, "six").tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+# --- downloads ------------------------------------------------------------------------
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Serves what `files` holds under a path, and nothing else."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        contents = self.server.files.get(self.path)
+        self.send_response(404 if contents is None else 200)
+        self.send_header("Content-Length", str(len(contents or b"")))
+        self.end_headers()
+        self.wfile.write(contents or b"")
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A web server on this machine: `files` by path, the paths `asked` for, its
+    `address`.
+    """
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        server.files, server.asked, server.address = (
+            {},
+            [],
+            f"http://127.0.0.1:{server.server_port}",
+        )
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def mirrored(host, small) -> data.Archive:
+    """The small archive with two mirrors on that server."""
+    return replace(small, mirrors=(f"{host.address}/first/", f"{host.address}/second/"))
+
+
+def test_a_download_is_checked_kept_and_not_repeated(
+    host, mirrored, originals, tmp_path
+):
+    host.files[f"/first/{NAME}.gz"] = gzip.compress(originals[NAME])
+    assert data.find_full(mirrored, NAME) == (originals[NAME], "downloaded")
+    assert data.find_full(mirrored, NAME) == (
+        originals[NAME],
+        "from the download cache",
+    )
+    assert host.asked == [f"/first/{NAME}.gz"]
+    assert files_in(tmp_path / "cache") == [f"{NAME}.gz"]
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGES.values()], ids=["missing", *DAMAGES])
+def test_where_the_first_mirror_fails_the_second_is_used(
+    host, mirrored, originals, tmp_path, damage
+):
+    if damage is not None:
+        host.files[f"/first/{NAME}.gz"] = damage(originals[NAME], gzip.compress)
+    host.files[f"/second/{NAME}.gz"] = gzip.compress(originals[NAME])
+    assert data.find_full(mirrored, NAME) == (originals[NAME], "downloaded")
+    assert host.asked == [f"/first/{NAME}.gz", f"/second/{NAME}.gz"]
+    assert files_in(tmp_path / "cache") == [f"{NAME}.gz"]
+
+
+def test_a_mirror_that_does_not_answer_is_passed_over(host, mirrored, originals):
+    with http.server.HTTPServer(("127.0.0.1", 0), Mirror) as closed:
+        dead = f"http://127.0.0.1:{closed.server_port}/"
+    host.files[f"/second/{NAME}.gz"] = gzip.compress(originals[NAME])
+    archive = replace(mirrored, mirrors=(dead, mirrored.mirrors[1]))
+    assert data.find_full(archive, NAME) == (originals[NAME], "downloaded")
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGES.values()], ids=["missing", *DAMAGES])
+def test_where_every_mirror_fails_the_error_names_them_and_nothing_is_kept(
+    host, mirrored, originals, tmp_path, damage
+):
+    if damage is not None:
+        for mirror in ("first", "second"):
+            host.files[f"/{mirror}/{NAME}.gz"] = damage(originals[NAME], gzip.compress)
+    with pytest.raises(
+        data.DataError, match=f"Small: {NAME}.gz could not be downloaded"
+    ) as refusal:
+        data.find_full(mirrored, NAME)
+    assert all(mirror in str(refusal.value) for mirror in mirrored.mirrors)
+    assert "$COURSE_DATA/small/" in str(refusal.value)
+    assert files_in(tmp_path / "cache") == []
+
+
+def test_the_full_set_comes_from_the_network_where_the_reader_has_none(
+    host, mirrored, originals, monkeypatch
+):
+    for name, contents in originals.items():
+        host.files[f"/first/{name}.gz"] = gzip.compress(contents)
+    monkeypatch.setattr(data, "FASHION_MNIST", mirrored)
+    full = data.fashion_mnist(train=True, full=True)
+    assert full.source == "Small: 7 training images, downloaded"
+    assert full.labels.tolist() == [5, 0, 4, 1, 9, 2, 1]
+
+
+# --- toy sets -------------------------------------------------------------------------
+
+SEEDED = {
+    "circles": lambda seed: data.concentric_circles(50, seed=seed)[0],
+    "moons": lambda seed: data.two_moons(50, seed=seed)[0],
+    "spiral": lambda seed: data.linear_spiral(50, seed=seed)[2],
+    "two-armed spirals": lambda seed: data.two_armed_spirals(5, seed=seed).values,
+}
+
+
+@pytest.mark.parametrize("draw", SEEDED.values(), ids=SEEDED)
+def test_a_seed_fixes_the_data_and_the_global_generator_has_no_part_in_it(draw):
+    before = torch.get_rng_state()
+    first, again, other = draw(0), draw(0), draw(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def within_five_standard_errors(noise: torch.Tensor, deviation: float) -> bool:
+    """Whether `noise` has mean 0 and that standard deviation, as well as its size lets
+    one tell.
+    """
+    n = noise.numel()
+    mean_fits = abs(noise.mean().item()) <= 5 * deviation / math.sqrt(n)
+    return mean_fits and abs(
+        noise.std().item() - deviation
+    ) <= 5 * deviation / math.sqrt(2 * n)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_the_noise_has_the_size_asked_for(noise):
+    spirals = data.two_armed_spirals(200, noise=noise)
+    seen = spirals.clean[torch.arange(200)[:, None], spirals.index]
+    _, clean, noisy, _ = data.linear_spiral(5000, noise=noise)
+    circles, moons = (
+        [make(5000, noise=size)[0] for size in (noise, 0)]
+        for make in (data.concentric_circles, data.two_moons)
+    )
+    for residual in (
+        spirals.values - seen,
+        noisy - clean,
+        circles[0] - circles[1],
+        moons[0] - moons[1],
+    ):
+        assert within_five_standard_errors(residual, noise)
+
+
+def test_the_cubic_is_a_cubic():
+    x, y = data.cubic(5)
+    assert x[:, 0].tolist() == [-2.0, -1.0, 0.0, 1.0, 2.0]
+    assert torch.allclose(y[:, 0], torch.tensor([-8.2, -1.1, 0.0, 1.1, 8.2]), rtol=1e-6)
+
+
+def test_the_disc_is_filled_evenly_and_the_ring_surrounds_it():
+    points, labels = data.concentric_circles(10_000, noise=0)
+    radius = points.norm(dim=1)
+    disc, ring = radius[labels == 0], radius[labels == 1]
+    assert len(disc) == len(ring) == 5000
+    assert disc.max() <= 1 + 1e-6
+    assert 2 - 1e-6 <= ring.min() <= ring.max() <= 2.5 + 1e-6
+    # An even disc has mean radius 2/3 with variance 1/2 - 4/9.
+    assert abs(disc.mean().item() - 2 / 3) <= 5 * math.sqrt((1 / 2 - 4 / 9) / 5000)
+
+
+def test_the_moons_are_two_half_circles_that_reach_into_each_other():
+    points, labels = data.two_moons(1000, noise=0)
+    upper, lower = points[labels == 0], points[labels == 1] - torch.tensor([1.0, 0.5])
+    assert len(upper) == len(lower) == 500
+    assert (upper[:, 1] >= -1e-6).all()
+    assert (lower[:, 1] <= 1e-6).all()
+    for half in (upper, lower):
+        assert torch.allclose(half.norm(dim=1), torch.ones(500), rtol=0, atol=1e-6)
+
+
+def test_the_linear_spiral_solves_its_equation():
+    t, clean, noisy, A = data.linear_spiral()
+    assert (t[0], t[-1]) == (0, pytest.approx(31.45))
+    assert clean.shape == noisy.shape == (200, 2)
+    solved = odeint(
+        lambda t, y: A.double() @ y,
+        torch.tensor([0.6, 0.3]).double(),
+        t.double(),
+        rtol=1e-9,
+        atol=1e-9,
+    )
+    # In single precision t carries an error of 1 part in 2²⁴, hence an angle of up to
+    # 31.45 one of 2e-6; the exponential is computed with some ten operations for each
+    # of up to five squarings.
+    assert (clean - solved).abs().max() <= 50 * 31.45 * torch.finfo(
+        torch.float32
+    ).eps * 0.7
+
+
+# --- two-armed spirals ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spirals() -> data.Spirals:
+    return data.two_armed_spirals(
+        300, observations=30, noise=0.1, span=200, after=100, seed=3
+    )
+
+
+def test_every_series_is_observed_at_increasing_times_of_its_own(spirals):
+    assert spirals.index.shape == (300, 30)
+    assert (spirals.index.diff(dim=1) > 0).all()
+    assert (spirals.index.min(), spirals.index.max()) == (0, 199)
+    assert torch.equal(spirals.times(), spirals.t[spirals.index])
+    assert len({tuple(row) for row in spirals.index.tolist()}) == 300
+    assert (spirals.span, spirals.t.shape, spirals.clean.shape) == (
+        200,
+        (300,),
+        (300, 300, 2),
+    )
+
+
+def test_the_clock_of_a_window_starts_at_zero_and_ticks_evenly(spirals):
+    assert spirals.t[0] == 0
+    tick = torch.tensor(6 * math.pi / 999)
+    # Differences of times up to 6π, which single precision knows to 2⁻²⁰.
+    assert torch.allclose(spirals.t.diff(), tick, rtol=0, atol=2**-19)
+
+
+def test_about_half_of_the_spirals_turn_clockwise_and_they_are_those_that_say_so(
+    spirals,
+):
+    centre = torch.where(
+        spirals.clockwise[:, None], torch.tensor([-5.0, 0.0]), torch.tensor([5.0, 0.0])
+    )
+    arm = spirals.clean - centre[:, None]
+    x, y = arm.unbind(dim=2)
+    turn = x[:, :-1] * y[:, 1:] - y[:, :-1] * x[:, 1:]  # > 0: counter-clockwise
+    assert ((turn <= 0).all(dim=1) == spirals.clockwise).all()
+    assert ((turn >= 0).all(dim=1) == ~spirals.clockwise).all()
+    share = spirals.clockwise.float().mean().item()
+    assert abs(share - 0.5) <= 5 * 0.5 / math.sqrt(300)  # five standard errors
+
+
+def test_the_arms_are_the_ones_described(spirals):
+    """Counter-clockwise r = 0.3 angle; clockwise r = 15 / angle: the product and the
+    quotient are constant.
+    """
+    for clockwise, centre, turns in ((True, -5.0, -1), (False, 5.0, 1)):
+        arm = (
+            (
+                spirals.clean[spirals.clockwise == clockwise]
+                - torch.tensor([centre, 0.0])
+            )
+            .double()
+            .numpy()
+        )
+        radius = np.linalg.norm(arm, axis=-1)
+        swept = np.unwrap(np.arctan2(arm[..., 1], arm[..., 0]), axis=1)
+        swept = swept - swept[:, :1]
+        assert np.allclose(swept, turns * spirals.t.numpy(), atol=1e-3)
+        grown = np.diff(15 / radius if clockwise else radius / 0.3, axis=1)
+        assert np.allclose(grown, turns * 6 * np.pi / 999, atol=1e-3)
+
+
+@pytest.mark.parametrize("observations", [0, 21])
+def test_no_more_can_be_observed_than_there_is(observations):
+    with pytest.raises(
+        ValueError,
+        match=f"observations must lie between 1 and span=20, got {observations}",
+    ):
+        data.two_armed_spirals(3, observations=observations, span=20)
+    assert data.two_armed_spirals(3, observations=20, span=20).index[
+        0
+    ].tolist() == list(range(20))

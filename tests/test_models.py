@@ -1,0 +1,203 @@
+"""Vector fields, the neural ODE layer and the classifiers: sizes, shapes and what
+equals what.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torchdiffeq
+from problems import EPS
+from torch import nn
+
+from course_lib import models
+from course_lib.adjoint import odeint_adjoint
+from course_lib.solvers import odeint
+
+
+@pytest.fixture
+def field() -> models.MLPDynamics:
+    """A small time-dependent field in double precision."""
+    torch.manual_seed(0)
+    return models.MLPDynamics(2, (16,), time=True).double()
+
+
+def batch_of(*shape: int) -> torch.Tensor:
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+
+
+# --- vector fields --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 5, 3), (0, 3)], ids=str)
+@pytest.mark.parametrize("time", [False, True])
+def test_an_mlp_field_keeps_the_shape_of_its_state(shape, time):
+    f = models.MLPDynamics(3, (8, 8), time=time).double()
+    assert f(torch.tensor(0.5).double(), batch_of(*shape)).shape == shape
+
+
+def test_an_mlp_field_is_the_network_it_says(field):
+    """tanh between layers, none after the last, time as the last input."""
+    y, t = batch_of(4, 2), torch.tensor(0.25).double()
+    inner, _, outer = field.net
+    hidden = torch.tanh(y @ inner.weight[:, :2].T + t * inner.weight[:, 2] + inner.bias)
+    by_hand = hidden @ outer.weight.T + outer.bias
+    assert torch.allclose(field(t, y), by_hand, rtol=0, atol=100 * EPS)
+
+
+@pytest.mark.parametrize("time", [False, True])
+def test_only_a_field_with_time_depends_on_it(time):
+    f, y = models.MLPDynamics(2, (8,), time=time).double(), batch_of(3, 2)
+    same = torch.equal(
+        f(torch.tensor(0.0).double(), y), f(torch.tensor(1.0).double(), y)
+    )
+    assert same is not time
+
+
+def test_the_convolutional_field_treats_every_image_alone_and_remembers_nothing():
+    """As f(t, y) must: with batch normalisation neither would hold."""
+    f, y, t = (
+        models.ConvDynamics(8, groups=4).double(),
+        batch_of(3, 8, 6, 6),
+        torch.tensor(0.5).double(),
+    )
+    together, again = f(t, y), f(t, y)
+    alone = torch.cat([f(t, image[None]) for image in y])
+    assert together.shape == y.shape
+    assert torch.equal(together, again)
+    # Sums of 9 · 9 products in another order, normalised to size 1.
+    assert torch.allclose(together, alone, rtol=0, atol=1000 * EPS)
+
+
+def test_the_convolutional_field_depends_on_time():
+    f, y = models.ConvDynamics(8, groups=4).double(), batch_of(3, 8, 6, 6)
+    assert not torch.allclose(
+        f(torch.tensor(0.0).double(), y), f(torch.tensor(1.0).double(), y)
+    )
+
+
+# --- layers ---------------------------------------------------------------------------
+
+
+def test_the_layer_gives_the_end_of_its_trajectory(field):
+    layer, y0 = models.NeuralODE(field, t=(0.0, 0.5, 2.0)), batch_of(4, 2)
+    trajectory = layer.trajectory(y0, (0.0, 0.5, 2.0))
+    assert torch.equal(layer(y0), trajectory[-1])
+    assert torch.equal(trajectory[0], y0)
+    assert torch.equal(trajectory, odeint(field, y0, [0.0, 0.5, 2.0]))
+
+
+def test_the_layer_hands_its_settings_to_the_solver(field):
+    y0 = batch_of(4, 2)
+    layer = models.NeuralODE(field, solve=odeint, method="euler", step_size=0.5)
+    assert torch.equal(
+        layer(y0), odeint(field, y0, [0.0, 1.0], method="euler", step_size=0.5)[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    "solve", [odeint, odeint_adjoint, torchdiffeq.odeint, torchdiffeq.odeint_adjoint]
+)
+def test_the_layer_gives_the_same_values_and_gradients_with_either_library_and_gradient(
+    field, solve
+):
+    y0 = batch_of(4, 2).requires_grad_()
+    reference = models.NeuralODE(
+        field, solve=odeint, method="tsit5", rtol=1e-10, atol=1e-10
+    )(y0)
+    end = models.NeuralODE(field, solve=solve, method="dopri5", rtol=1e-8, atol=1e-8)(
+        y0
+    )
+    wanted, found = (
+        torch.autograd.grad(x.sin().sum(), (y0, *field.parameters()))
+        for x in (reference, end)
+    )
+    lipschitz = math.prod(
+        torch.linalg.matrix_norm(layer.weight, 2).item() for layer in field.net[::2]
+    )
+    # Fewer than 100 steps at 1e-8 over one unit of time, there and back; four rows add
+    # up in a gradient.
+    bound = (
+        100
+        * math.sqrt(8)
+        * 1e-8
+        * (1 + end.abs().max().item())
+        * math.exp(2 * lipschitz)
+    )
+    assert bound < 1e-3
+    assert (end - reference).abs().max() <= bound
+    assert all(
+        (a - b).abs().max() <= 4 * bound for a, b in zip(found, wanted, strict=True)
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 4, 10])
+def test_a_residual_network_with_shared_weights_is_eulers_method(field, depth):
+    y0, total = batch_of(4, 2), 2.0
+    t = torch.linspace(0, total, depth + 1, dtype=torch.float64)
+    states = models.ResNet(field, depth, total=total).hidden_states(y0)
+    steps = odeint(field, y0, t, method="euler", step_size=1.01 * total / depth)
+    assert states.shape == (depth + 1, 4, 2)
+    assert torch.allclose(states, steps, rtol=0, atol=100 * depth * EPS)
+
+
+def test_a_residual_network_with_blocks_of_its_own_applies_one_after_the_other():
+    blocks, y = [models.MLPDynamics(2, (4,)).double() for _ in range(3)], batch_of(5, 2)
+    net, t = models.ResNet(blocks), torch.tensor(0.0)
+    expected = y
+    for f in blocks:
+        expected = expected + f(t, expected) / 3
+    assert torch.allclose(net(y), expected, rtol=0, atol=100 * EPS)
+    assert models.count_parameters(net) == 3 * models.count_parameters(blocks[0])
+
+
+@pytest.mark.parametrize(
+    "arguments", [(models.MLPDynamics(2, (4,)),), ([models.MLPDynamics(2, (4,))], 3)]
+)
+def test_a_residual_network_takes_a_shared_block_and_a_depth_or_a_list_alone(arguments):
+    with pytest.raises(
+        ValueError,
+        match="one shared block and a depth, or a list of blocks and no depth",
+    ):
+        models.ResNet(*arguments)
+
+
+# --- digit classifiers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "parameters"),
+    [
+        (models.digit_odenet, 208_266),
+        (lambda: models.DigitClassifier(nn.Identity()), 132_874),
+    ],
+    ids=["ODE-Net", "without the ODE block"],
+)
+def test_the_classifiers_have_the_size_of_the_published_ones(make, parameters):
+    """Chen et al. print 0.22 M for the ODE-Net; readers have counted 132,874 without
+    its ODE block.
+    """
+    assert models.count_parameters(make()) == parameters
+
+
+def test_a_classifier_turns_images_into_ten_logits_by_way_of_six_by_six():
+    net, images = models.digit_odenet(), torch.zeros(2, 1, 28, 28)
+    assert net.stem(images).shape == (2, 64, 6, 6)
+    assert net(images).shape == (2, 10)
+
+
+def test_the_odenet_solves_at_a_tolerance_of_a_thousandth_unless_told_otherwise():
+    assert models.digit_odenet().body.solver_settings == {"rtol": 1e-3, "atol": 1e-3}
+    fixed = models.digit_odenet(solve=odeint, method="rk4", step_size=0.5).body
+    assert fixed.solver_settings == {"method": "rk4", "step_size": 0.5}
+    assert fixed.solve is odeint
+
+
+def test_frozen_parameters_do_not_count():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    net[0].requires_grad_(False)
+    assert models.count_parameters(net) == 4 * 2 + 2

@@ -4,14 +4,11 @@ PY    := .venv/bin/python
 READY := .venv/ready
 
 CHAPTERS := $(wildcard chapters/*.ipynb)
-EXECUTED := $(CHAPTERS:chapters/%=_build/executed/%)
+# The longest first, so that two at a time end together.
+LONGEST  := chapters/09_mnist.ipynb
+EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
 PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets -type f)
-
-# The heaviest chapter goes first and gets two threads; the others run two at a time.
-HEAVY    := $(filter %/09_mnist.ipynb,$(EXECUTED))
-THREADS  := 1
-$(HEAVY): THREADS := 2
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve lab test lint tidy bench clean
@@ -21,7 +18,6 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(READY)  ## execute every chapter and build the book
-	@$(MAKE) --no-print-directory $(HEAVY)
 	@$(MAKE) --no-print-directory -j 2 executed
 	@$(MAKE) --no-print-directory _build/html/index.html
 	@echo "The book is at _build/html/index.html (make serve shows it on localhost)"
@@ -65,7 +61,7 @@ executed: $(EXECUTED)
 
 # Made anew whenever the chapter, the package or the pinned versions change: outputs are never stale.
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
-	@THREADS=$(THREADS) tools/execute $< $@
+	@tools/execute $< $@
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -340,6 +340,10 @@ def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
         raise DataError(
             f"{path.name} is missing from course_lib/bundled; reinstall course_lib."
         )
+    if path.name not in sums:
+        raise DataError(
+            f"{path.name} has no checksum in course_lib/bundled/SHA256SUMS."
+        )
     return read_checked(path, sums[path.name], whole=True), "bundled"
 
 
@@ -368,9 +372,11 @@ def parse_idx(contents: bytes, name: str) -> np.ndarray:
     if len(contents) < 4 or contents[:3] != b"\x00\x00\x08":
         raise DataError(f"{name} is not an IDX file of unsigned bytes.")
     ndim = contents[3]
-    shape = np.frombuffer(contents, ">u4", ndim, offset=4).astype(int)
+    if len(contents) < 4 + 4 * ndim:
+        raise DataError(f"{name} is cut short within its header.")
+    shape = np.frombuffer(contents, ">u4", ndim, offset=4).tolist()
     body = np.frombuffer(contents, np.uint8, offset=4 + 4 * ndim)
-    if body.size != shape.prod():
+    if body.size != math.prod(shape):
         raise DataError(
             f"{name} announces shape {tuple(shape)} and holds {body.size} values."
         )

@@ -100,6 +100,7 @@ def shown(figure: Figure, alt: str) -> HTML:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace("*{stroke-linejoin", ".course-figure *{stroke-linejoin")
     prefix = f"figure{next(_count)}-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)

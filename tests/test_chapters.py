@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 EXECUTED = [ROOT / "_build" / "executed" / path.name for path in CHAPTERS]
 

@@ -1,0 +1,154 @@
+// FlowExplorer: the field of a trained network, and the paths along it.
+import { METHODS } from "./tables.mjs";
+import { decode, linspace, mlpField, sample, solve } from "./ode.mjs";
+import { choice, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
+
+const ARROWS = 17; // along the time axis
+const NAMES = ["y₁", "y₂"];
+
+export function flowSettings(get) {
+  return METHODS[get("method")].b_error
+    ? { method: get("method"), rtol: get("rtol"), atol: get("rtol") }
+    : { method: get("method"), stepSize: get("step_size") };
+}
+
+// Starts of the fan: spread over a line, or over a grid in the plane.
+export function fan(window_) {
+  if (window_.length === 1) return linspace(...window_[0], 31).slice(1, -1).map((y) => [y]);
+  const inner = window_.map(([low, high]) => linspace(low, high, 8).slice(1, -1));
+  return inner[0].flatMap((u) => inner[1].map((v) => [u, v]));
+}
+
+function render({ model, el }) {
+  const get = (name) => model.get(name);
+  const window_ = get("window");
+  const dim = window_.length;
+  let f, loaded;
+  const title = "Paths along the field of a trained network";
+  const figure = frame(el, model, { title, draw });
+  const controls = addControls(figure, model, window_);
+  legend(figure, [
+    ["faint", "field, and paths from other starts"],
+    ["ours", "path from the start you drag"],
+    ["exact", "the same path, solved exactly"],
+  ]);
+  const paper = plot(figure, { title: "The learnt field and paths along it", height: 380 });
+  const place = handle(paper, "ours", {
+    at: () => (dim === 1 ? [get("span")[0], get("start")[0]] : get("start")),
+    move: (x, y) => {
+      const point = dim === 1 ? [y] : [x, y];
+      put(model, "start", point.map((v, d) => clamp(v, ...window_[d])));
+    },
+  });
+  let kept = "";
+
+  function draw() {
+    if (loaded !== get("weights")) {
+      loaded = get("weights");
+      const [widths, activation, time] = ["widths", "activation", "time"].map(get);
+      f = mlpField({ widths, activation, time, weights: decode(loaded) });
+      kept = "";
+    }
+    const adaptive = Boolean(METHODS[get("method")].b_error);
+    controls.step.hide(adaptive);
+    controls.tolerance.hide(!adaptive);
+    const [t0, t1] = [get("span")[0], get("t_end")];
+    paper.set(flowSheet(window_, t0, get("span")[1], t1));
+    const settings = flowSettings(get);
+    const key = JSON.stringify([settings, t1, paper.svg.getAttribute("width")]);
+    if (key !== kept) drawFan(paper, f, window_, [t0, t1], settings);
+    kept = key;
+    const exact = solve(f, get("start"), [t0, t1], { method: "dopri5", rtol: 1e-8, atol: 1e-8 });
+    const path = solve(f, get("start"), [t0, t1], settings);
+    paper.line("exact", curve(exact, "dopri5"), "exact wide");
+    paper.line("ours", curve(path, get("method")), "ours thin");
+    paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");
+    place();
+    return describe(model, path, exact, window_);
+  }
+
+  return figure.close;
+}
+
+const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
+
+function addControls(figure, model, window_) {
+  const all = Object.values(METHODS).map((m) => [m.name, m.label]);
+  choice(figure, model, "method", "Method", all);
+  const step = slider(figure, model, "step_size", "Step size h", { min: 0.01, max: 2, log: true });
+  const tolerance = slider(figure, model, "rtol", "Tolerance", { min: 1e-7, max: 1, log: true, step: 0.1 });
+  const [t0, t1] = model.get("span");
+  slider(figure, model, "t_end", "End time", { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) });
+  window_.forEach(([min, max], d) => {
+    const label = window_.length === 1 ? "Start y" : `Start ${NAMES[d]}`;
+    slider(figure, model, "start", label, { min, max, lens: coordinate(d) });
+  });
+  return { step, tolerance };
+}
+
+function flowSheet(window_, t0, trained, t1) {
+  if (window_.length === 1) {
+    const x = [t0, Math.max(trained, t1)];
+    return { x, y: window_[0], xlabel: "depth t", ylabel: "state y" };
+  }
+  return { x: window_[0], y: window_[1], equal: true, xlabel: NAMES[0], ylabel: NAMES[1] };
+}
+
+// Numbers inside an axis, one about every 25 pixels.
+function between(axis, from, to) {
+  const n = Math.round(Math.abs(to - from) / 25);
+  return linspace(from, to, n + 2).slice(1, -1).map(axis.inverse);
+}
+
+const nodes = (path) => path.ys.map((y, i) => (y.length === 1 ? [path.ts[i], y[0]] : y));
+
+// The path as a curve: dense output where the method has it, else its steps.
+function curve(path, method, n = 120) {
+  if (!METHODS[method].dense || path.stopped) return nodes(path);
+  const times = linspace(path.ts[0], path.ts.at(-1), n);
+  return sample(path, times, method).map((y, i) => (y.length === 1 ? [times[i], y[0]] : y));
+}
+
+function drawFan(paper, f, window_, span, settings) {
+  paper.line("field", strokes(paper, f, window_, span), "faint hair");
+  const paths = fan(window_).map((start) =>
+    curve(solve(f, start, span, settings), settings.method, 40),
+  );
+  paper.line("fan", paths.flatMap((points) => [...points, [NaN, NaN]]), "faint thin");
+}
+
+// Short strokes along the field, equally long on the paper.
+function strokes(paper, f, window_, [t0, t1]) {
+  const flat = window_.length === 1;
+  const { left, right, top, bottom } = paper.area;
+  const across = flat ? linspace(t0, t1, ARROWS) : between(paper.x, left, right);
+  const up = between(paper.y, bottom, top);
+  const unit = [paper.x(1) - paper.x(0), paper.y(1) - paper.y(0)];
+  const points = [];
+  for (const a of across) {
+    for (const b of up) {
+      const slope = flat ? [1, f(a, [b])[0]] : f(t0, [a, b]);
+      const length = Math.hypot(slope[0] * unit[0], slope[1] * unit[1]) || 1;
+      const [da, db] = slope.map((v) => (v / length) * 6);
+      points.push([a - da, b - db], [a + da, b + db], [NaN, NaN]);
+    }
+  }
+  return points;
+}
+
+function describe(model, path, exact, window_) {
+  const method = METHODS[model.get("method")];
+  const how = method.b_error
+    ? `tolerance ${short(model.get("rtol"))}`
+    : `h = ${short(model.get("step_size"))}`;
+  const head = `${method.label}, ${how}: ${path.accepted} steps, ${path.nfe} evaluations of f.`;
+  if (path.stopped) return `${head} It stopped at t = ${short(path.stopped.t)}: ${path.stopped.why}.`;
+  const end = path.ys.at(-1);
+  const out = path.ys.findIndex((y) => y.some((v, d) => v < window_[d][0] || v > window_[d][1]));
+  const left = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}.`;
+  const gap = Math.hypot(...end.map((v, d) => v - exact.ys.at(-1)[d]));
+  const at = `y(${short(path.ts.at(-1))}) = ${end.length === 1 ? short(end[0]) : `(${end.map(short).join(", ")})`}`;
+  return `${head} ${at}, off by ${short(gap)}.${left}`;
+}
+
+export default { render };

@@ -1,0 +1,456 @@
+"""Live figures: each solves and draws in the browser, and answers in Python with the
+same numbers.
+
+A figure is an `anywidget`: JupyterLab, Colab and the built book run the same
+JavaScript (``static/``). Its traits are the state of its controls, both ways, and
+`solution` recomputes what it shows with this package.
+
+References
+----------
+anywidget: https://anywidget.dev
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import anywidget
+import torch
+import traitlets
+from IPython.display import display
+from torch import Tensor, nn
+
+from course_lib.adjoint import AugmentedFlow
+from course_lib.models import MLPDynamics
+from course_lib.solvers import Solution, adaptive_steps, odeint, solve
+from course_lib.systems import SYSTEMS
+from course_lib.tableaus import METHODS
+
+STATIC = Path(__file__).with_name("static")
+LABELS = {
+    "euler": "Euler",
+    "midpoint": "Midpoint",
+    "heun": "Heun",
+    "rk4": "RK4",
+    "bosh3": "Bogacki–Shampine 3",
+    "dopri5": "Dormand–Prince 5",
+    "tsit5": "Tsitouras 5",
+}
+FIXED = [name for name, method in METHODS.items() if not method.adaptive]
+ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
+
+
+# --- from files to one module ---------------------------------------------------------
+
+
+@cache
+def tables() -> str:
+    """The JavaScript module with the methods and the systems as Python has them."""
+    methods = {
+        name: {
+            key: value
+            for key, value in asdict(method).items()
+            if key in ("name", "order", "c", "a", "b", "b_error", "dense")
+        }
+        | {"fsal": method.fsal, "label": LABELS[name]}
+        for name, method in METHODS.items()
+    }
+    systems = {
+        name: {
+            "label": system.label,
+            "y0": system.y0,
+            "span": system.span,
+            "window": system.window,
+        }
+        for name, system in SYSTEMS.items()
+    }
+    return (
+        f"export const METHODS = {json.dumps(methods, separators=(',', ':'))};\n"
+        f"export const SYSTEMS = {json.dumps(systems, separators=(',', ':'))};\n"
+    )
+
+
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+@cache
+def module(name: str) -> str:
+    """One self-contained module: the file and everything it imports, one after the
+    other, for anywidget takes a single text.
+
+    The files share one scope, so a name may be defined in one of them only.
+    """
+    parts, seen = [], set()
+
+    def add(file: str):
+        if file in seen:
+            return
+        seen.add(file)
+        source = (
+            tables()
+            if file == "tables.mjs"
+            else (STATIC / file).read_text(encoding="utf-8")
+        )
+        for dependency in IMPORT.findall(source):
+            add(dependency)
+        source = IMPORT.sub("", source)
+        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
+
+    add(name)
+    return "\n".join(parts)
+
+
+# --- what all figures share -----------------------------------------------------------
+
+
+class Positive(traitlets.CFloat):
+    """A positive, finite number."""
+
+    info_text = "a positive, finite number"
+
+    def validate(self, obj, value):
+        value = super().validate(obj, value)
+        if not (value > 0.0 and math.isfinite(value)):
+            raise traitlets.TraitError(
+                f"{self.name} must be positive and finite, got {value!r}"
+            )
+        return value
+
+
+class Point(traitlets.List):
+    """A list of finite numbers."""
+
+    info_text = "a list of finite numbers"
+
+    def __init__(self, *args, **settings):
+        super().__init__(traitlets.CFloat(), *args, **settings)
+
+    def validate(self, obj, value):
+        value = super().validate(obj, list(value))
+        if not all(math.isfinite(x) for x in value):
+            raise traitlets.TraitError(
+                f"{self.name} must hold finite numbers, got {value!r}"
+            )
+        return value
+
+
+class LiveFigure(anywidget.AnyWidget):
+    """A figure that moves: in the built page by itself, in a notebook with its traits
+    in Python.
+    """
+
+    _css = (STATIC / "live.css").read_text(encoding="utf-8")
+    still = "A live figure."  # what stands in its place without JavaScript
+
+    def _ipython_display_(self):
+        sentence = html.escape(f"{self.still} It moves where JavaScript is on.")
+        display(
+            {"text/html": f"<noscript><p>{sentence}</p></noscript>", "text/plain": ""},
+            raw=True,
+        )
+        display(self._repr_mimebundle_()[0], raw=True)
+
+
+def _start(problem: str) -> Tensor:
+    return torch.tensor(SYSTEMS[problem].y0, dtype=torch.float64)
+
+
+class StepSizeExplorer(LiveFigure):
+    """A fixed step size, the path it leads to, and the exact one.
+
+    Parameters
+    ----------
+    problem : str, a name in `course_lib.systems.SYSTEMS`
+    method : str, 'euler', 'midpoint', 'heun' or 'rk4'
+    step_size : float, positive
+
+    Raises
+    ------
+    TraitError
+        For a value that is not allowed; the message says what is.
+    """
+
+    _esm = module("step_size.mjs")
+    still = (
+        "A live figure: the path of a Runge–Kutta method beside the exact one, for a "
+        "problem, a method and a step size of your choice."
+    )
+    problem = traitlets.Enum([n for n in SYSTEMS if n != "ring"], "spiral").tag(
+        sync=True
+    )
+    method = traitlets.Enum(FIXED, "euler").tag(sync=True)
+    step_size = Positive(0.1).tag(sync=True)
+
+    def solution(self) -> Solution:
+        """The solve that the figure shows, a state for every step.
+
+        Raises
+        ------
+        SolverError
+            If the path overflows.
+        """
+        t0, t1 = SYSTEMS[self.problem].span
+        n = max(1, math.ceil((t1 - t0) / self.step_size - 1e-6))
+        t = [t0 + i * self.step_size for i in range(n)] + [t1]
+        return solve(
+            SYSTEMS[self.problem].f,
+            _start(self.problem),
+            t,
+            method=self.method,
+            step_size=self.step_size,
+        )
+
+
+class ToleranceExplorer(LiveFigure):
+    """A tolerance, the steps it leads to, and the error that comes of it.
+
+    Parameters
+    ----------
+    problem : str, a name in `course_lib.systems.SYSTEMS`
+    method : str, 'bosh3', 'dopri5' or 'tsit5'
+    rtol : float, positive; atol is the same
+
+    Raises
+    ------
+    TraitError
+        For a value that is not allowed; the message says what is.
+    """
+
+    _esm = module("tolerance.mjs")
+    still = (
+        "A live figure: accepted and rejected steps, their sizes, and the error of an "
+        "adaptive solve, for a problem, a method and a tolerance of your choice."
+    )
+    problem = traitlets.Enum([n for n in SYSTEMS if n != "ring"], "vanderpol").tag(
+        sync=True
+    )
+    method = traitlets.Enum(ADAPTIVE, "dopri5").tag(sync=True)
+    rtol = Positive(1e-3).tag(sync=True)
+
+    def solution(self) -> Solution:
+        """The adaptive solve that the figure shows; `ys` holds both ends."""
+        return solve(
+            SYSTEMS[self.problem].f,
+            _start(self.problem),
+            SYSTEMS[self.problem].span,
+            method=self.method,
+            rtol=self.rtol,
+            atol=self.rtol,
+        )
+
+
+class FlowExplorer(LiveFigure):
+    """The field of a trained network, whose weights travel in the page, and paths along
+    it.
+
+    Parameters
+    ----------
+    f : MLPDynamics on R¹ or R², with tanh, ELU or ReLU
+    start : sequence of float, the start that can be dragged
+    span : (t_0, t_1), the interval the network was trained on
+    window : one (low, high) for each component
+    method, step_size, rtol, t_end
+        The solver of the first picture, and how far it goes; t_end is t_1 unless given.
+
+    Raises
+    ------
+    TypeError, ValueError, TraitError
+        For a network or a value that does not fit; the message says what does.
+    """
+
+    _esm = module("flow.mjs")
+    still = (
+        "A live figure: the vector field of a trained network, and paths along it from "
+        "starts of your choice."
+    )
+    widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
+    activation = traitlets.Enum(["tanh", "elu", "relu"], read_only=True).tag(sync=True)
+    time = traitlets.Bool(read_only=True).tag(sync=True)
+    weights = traitlets.Unicode().tag(sync=True)
+    start = Point().tag(sync=True)
+    span = Point(read_only=True).tag(sync=True)
+    window = traitlets.List(read_only=True).tag(sync=True)
+    method = traitlets.Enum(list(METHODS), "dopri5").tag(sync=True)
+    step_size = Positive(0.25).tag(sync=True)
+    rtol = Positive(1e-3).tag(sync=True)
+    t_end = Positive(1.0).tag(sync=True)
+
+    def __init__(
+        self,
+        f: MLPDynamics,
+        *,
+        start: Sequence[float],
+        window: Sequence[tuple[float, float]],
+        span: tuple[float, float] = (0.0, 1.0),
+        t_end: float | None = None,
+        **settings,
+    ):
+        layers, activation = _layers(f)
+        widths = [layers[0].in_features, *(layer.out_features for layer in layers)]
+        if len(window) != widths[-1] or widths[-1] > 2:
+            raise ValueError(
+                f"window needs one (low, high) for each of the {widths[-1]} components "
+                f"of y, of which there may be one or two; got {window!r}"
+            )
+        self.set_trait("widths", widths)
+        self.set_trait("activation", activation)
+        self.set_trait("time", f.time)
+        self.set_trait("span", list(span))
+        self.set_trait("window", [[float(x) for x in pair] for pair in window])
+        super().__init__(
+            weights=_encode(layers),
+            start=list(start),
+            t_end=span[1] if t_end is None else t_end,
+            **settings,
+        )
+
+    @traitlets.validate("weights")
+    def _whole(self, proposal):
+        expected = sum(o * (i + 1) for i, o in pairwise(self.widths))
+        got = len(base64.b64decode(proposal.value)) / 4
+        if got != expected:
+            raise traitlets.TraitError(
+                f"weights must be base64 of {expected} float32 numbers for a network "
+                f"of widths {list(self.widths)}, got {got:g}"
+            )
+        return proposal.value
+
+    @traitlets.validate("start")
+    def _inside(self, proposal):
+        if len(proposal.value) != len(self.window):
+            raise traitlets.TraitError(
+                f"start must have {len(self.window)} components, got {proposal.value!r}"
+            )
+        return proposal.value
+
+    def field(self) -> MLPDynamics:
+        """The network that the page carries, in float64."""
+        activation = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU}[self.activation]
+        dim, hidden = self.widths[-1], self.widths[1:-1]
+        f = MLPDynamics(dim, hidden, time=self.time, activation=activation)
+        numbers = torch.frombuffer(
+            bytearray(base64.b64decode(self.weights)), dtype=torch.float32
+        )
+        nn.utils.vector_to_parameters(numbers, f.parameters())
+        return f.double()
+
+    @torch.no_grad()
+    def solution(self) -> Solution:
+        """The solve from `start` to `t_end` that the figure shows; `ys` holds both
+        ends.
+        """
+        if METHODS[self.method].adaptive:
+            settings = dict(rtol=self.rtol, atol=self.rtol)
+        else:
+            settings = dict(step_size=self.step_size)
+        y0 = torch.tensor(list(self.start), dtype=torch.float64)
+        t = [self.span[0], self.t_end]
+        return solve(self.field(), y0, t, method=self.method, **settings)
+
+
+def _layers(f: MLPDynamics) -> tuple[list[nn.Linear], str]:
+    """The linear layers of a network the browser can evaluate, and what is between."""
+    names = {nn.Tanh: "tanh", nn.ELU: "elu", nn.ReLU: "relu"}
+    if not isinstance(f, MLPDynamics):
+        raise TypeError(
+            f"f must be a course_lib.models.MLPDynamics, got {type(f).__name__}"
+        )
+    layers = [part for part in f.net if isinstance(part, nn.Linear)]
+    between = {type(part) for part in f.net if not isinstance(part, nn.Linear)}
+    if len(between) != 1 or not between <= set(names):
+        raise ValueError(
+            "between its layers f must have nn.Tanh, nn.ELU or nn.ReLU, got "
+            + ", ".join(sorted(kind.__name__ for kind in between))
+        )
+    return layers, names[between.pop()]
+
+
+def _encode(layers: Sequence[nn.Linear]) -> str:
+    """W and b of every layer as base64 of float32: text survives where buffers do not."""
+    flat = [
+        p.detach().cpu().float().flatten() for la in layers for p in la.parameters()
+    ]
+    return base64.b64encode(torch.cat(flat).numpy().tobytes()).decode()
+
+
+@dataclass(frozen=True)
+class AdjointSolution:
+    """What an AdjointExplorer shows.
+
+    Attributes
+    ----------
+    forward : Solution, `ys` holds both ends
+    gradient : Tensor, shape (2,), ∂L/∂y0 by the adjoint
+    exact : Tensor, shape (2,), the same at tolerance 1e-11, by backpropagation
+    reconstructed : Tensor, shape (2,), the start as the way back finds it
+    nfe_back : int, evaluations of f on the way back
+    """
+
+    forward: Solution
+    gradient: Tensor
+    exact: Tensor
+    reconstructed: Tensor
+    nfe_back: int
+
+
+class AdjointExplorer(LiveFigure):
+    """The adjoint of ``L = |y(T) - target|²`` on its way back, and what is lost there.
+
+    Parameters
+    ----------
+    problem : str, a name in `course_lib.systems.SYSTEMS`, in the plane
+    target : two floats
+    rtol : float, positive; atol is the same, forward and back
+
+    Raises
+    ------
+    TraitError
+        For a value that is not allowed; the message says what is.
+    """
+
+    _esm = module("adjoint.mjs")
+    still = (
+        "A live figure: a path forward, the adjoint on its way back, and the errors of "
+        "the reconstructed state and of the gradient, for a tolerance of your choice."
+    )
+    problem = traitlets.Enum(
+        [n for n, system in SYSTEMS.items() if len(system.y0) == 2], "ring"
+    ).tag(sync=True)
+    target = Point([1.0, 1.0], minlen=2, maxlen=2).tag(sync=True)
+    rtol = Positive(1e-4).tag(sync=True)
+
+    def solution(self) -> AdjointSolution:
+        """What the figure shows, by the course's adjoint.
+
+        Raises
+        ------
+        SolverError
+            If the way back cannot go on.
+        """
+        system, y0 = SYSTEMS[self.problem], _start(self.problem)
+        target = torch.tensor(list(self.target), dtype=torch.float64)
+        tolerance = dict(rtol=self.rtol, atol=self.rtol)
+        forward = solve(system.f, y0, system.span, **tolerance)
+        end = forward.ys[-1]
+        flow = AugmentedFlow(system.f, end, (), METHODS["dopri5"].stages)
+        z = torch.stack((end, 2 * (end - target)))
+        control = dict(tableau=METHODS["dopri5"], max_steps=10_000, parts=2)
+        *_, last = adaptive_steps(
+            flow, system.span[1], z, system.span[0], **tolerance, **control
+        )
+        fine = odeint(
+            system.f, y0.requires_grad_(), system.span, rtol=1e-11, atol=1e-13
+        )
+        (exact,) = torch.autograd.grad((fine[-1] - target).square().sum(), y0)
+        return AdjointSolution(
+            forward, last.y_next[1], exact, last.y_next[0], flow.f.nfe
+        )

@@ -1,0 +1,285 @@
+"""The live figures: the same mathematics in the browser as in Python, and traits that say
+what they allow.
+"""
+
+import base64
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+import torch
+from conftest import ROOT
+from playwright._impl._driver import compute_driver_executable
+from torch import nn
+from traitlets import TraitError
+
+from course_lib import widgets
+from course_lib.adjoint import odeint_adjoint
+from course_lib.models import ConvDynamics, MLPDynamics
+from course_lib.solvers import SolverError, solve
+from course_lib.systems import SYSTEMS
+from course_lib.tableaus import METHODS
+from course_lib.widgets import (
+    AdjointExplorer,
+    FlowExplorer,
+    StepSizeExplorer,
+    ToleranceExplorer,
+)
+
+FIGURES = ["step_size.mjs", "tolerance.mjs", "flow.mjs", "adjoint.mjs"]
+
+
+def network(dim=2, activation=nn.Tanh, time=False, hidden=(8, 8)):
+    torch.manual_seed(dim)
+    return MLPDynamics(dim, hidden, time=time, activation=activation)
+
+
+def flow(**settings):
+    return FlowExplorer(
+        network(), start=(1.0, 0.5), window=((-2, 2), (-2, 2)), **settings
+    )
+
+
+# --- the same numbers in both languages -----------------------------------------------
+
+
+def random_case(rng: random.Random) -> dict:
+    """A solve with random settings, and what Python makes of it."""
+    problem = rng.choice(list(SYSTEMS))
+    system, method = SYSTEMS[problem], rng.choice(list(METHODS))
+    y0 = [rng.uniform(-1.2, 1.2) for _ in system.y0]
+    start, length = rng.uniform(-1, 1), rng.uniform(0.5, 4.0)
+    backward = problem in ("oscillator", "spiral", "pendulum") and rng.random() < 0.5
+    span = [start, start - length if backward else start + length]
+    if METHODS[method].adaptive:
+        settings = {k: 10 ** rng.uniform(-9, -2) for k in ("rtol", "atol")}
+        in_script = {"method": method, **settings}
+        inner = [span[0] + rng.random() * (span[1] - span[0]) for _ in range(3)]
+        times = [span[0], *sorted(inner, reverse=backward), span[1]]
+    else:
+        settings = {"step_size": 10 ** rng.uniform(-2.5, -1)}
+        in_script = {"method": method, "stepSize": settings["step_size"]}
+        times = span
+    t = torch.tensor(times, dtype=torch.float64)
+    y = torch.tensor(y0, dtype=torch.float64)
+    made = solve(system.f, y, t, method=method, **settings)
+    expected = {key: getattr(made, key) for key in ("nfe", "accepted", "rejected")}
+    expected["end"] = made.ys[-1].tolist()
+    if METHODS[method].adaptive:
+        expected |= {"times": times[1:-1], "inside": made.ys[1:-1].tolist()}
+    return dict(
+        problem=problem, y0=y0, span=span, settings=in_script, expected=expected
+    )
+
+
+def network_cases() -> list[dict]:
+    kinds = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU}
+    rows = []
+    for (name, kind), time, dim in product(kinds.items(), (False, True), (1, 2)):
+        f = network(dim, kind, time)
+        window = [(-2, 2)] * dim
+        figure = FlowExplorer(f, start=[0.5] * dim, window=window)
+        field, ys = figure.field(), 3 * torch.randn(20, dim, dtype=torch.float64)
+        moments = torch.linspace(0, 2, 20, dtype=torch.float64)
+        points = [
+            (t.item(), y.tolist(), field(t, y).tolist()) for t, y in zip(moments, ys)
+        ]
+        rows.append(
+            dict(
+                widths=figure.widths,
+                activation=name,
+                time=time,
+                weights=figure.weights,
+                points=points,
+            )
+        )
+    return rows
+
+
+def pullback_cases() -> list[dict]:
+    rows = []
+    for problem, system in SYSTEMS.items():
+        if len(system.y0) != 2:
+            continue
+        for _ in range(5):
+            y, lam = torch.randn(2, 2, dtype=torch.float64)
+            y.requires_grad_()
+            (out,) = torch.autograd.grad(system.f(torch.tensor(0.0), y), y, lam)
+            rows.append(
+                dict(
+                    problem=problem,
+                    y=y.tolist(),
+                    lam=lam.tolist(),
+                    expected=out.tolist(),
+                )
+            )
+    return rows
+
+
+def adjoint_cases() -> list[dict]:
+    rows = []
+    for problem, rtol in product(("ring", "spiral", "pendulum"), (1e-4, 1e-6)):
+        figure = AdjointExplorer(problem=problem, target=[0.7, -1.1], rtol=rtol)
+        made = figure.solution()
+        expected = dict(
+            gradient=made.gradient.tolist(),
+            exact=made.exact.tolist(),
+            reconstructed=made.reconstructed.tolist(),
+            nfe_back=made.nfe_back,
+        )
+        rows.append(
+            dict(problem=problem, target=[0.7, -1.1], rtol=rtol, expected=expected)
+        )
+    return rows
+
+
+def test_the_javascript_computes_what_python_computes(tmp_path):
+    for file in widgets.STATIC.glob("*.mjs"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "tables.mjs").write_text(widgets.tables(), encoding="utf-8")
+    rng = random.Random(0)
+    torch.manual_seed(0)
+    cases = {
+        "cases": [random_case(rng) for _ in range(240)],
+        "networks": network_cases(),
+        "pullbacks": pullback_cases(),
+        "adjoints": adjoint_cases(),
+    }
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    node, *_ = compute_driver_executable()  # playwright brings its own
+    run = subprocess.run(
+        [node, "--test", ROOT / "tests" / "js" / "ode.test.mjs"],
+        env=os.environ
+        | {"MODULES": str(tmp_path), "CASES": str(tmp_path / "cases.json")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(r"pass 5\b", run.stdout), run.stdout
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_travels_as_one_module_without_imports(name):
+    source = widgets.module(name)
+    assert not re.search(r"^import |^export (?!default)", source, re.MULTILINE)
+    assert source.count("export default") == 1
+    assert "http" not in source.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_all_scripts_together_are_small():
+    files = [*widgets.STATIC.glob("*.mjs"), ROOT / "assets" / "live.js"]
+    assert sum(file.stat().st_size for file in files) <= 60_000
+
+
+# --- solutions in Python --------------------------------------------------------------
+
+
+def test_a_step_size_figure_gives_its_path_in_python():
+    made = StepSizeExplorer(problem="decay", method="euler", step_size=0.3).solution()
+    steps = made.step_sizes.tolist()
+    assert steps == pytest.approx([0.3] * 13 + [0.1])
+    expected = (1 - 5 * made.step_sizes).cumprod(0)
+    torch.testing.assert_close(made.ys[1:, 0], expected)
+
+
+def test_a_tolerance_figure_gives_its_solve_in_python():
+    loose, tight = (
+        ToleranceExplorer(problem="oscillator", rtol=r).solution() for r in (1e-3, 1e-8)
+    )
+    t1 = torch.tensor(SYSTEMS["oscillator"].span[1], dtype=torch.float64)
+    exact = torch.stack((t1.cos(), -t1.sin()))
+    assert tight.nfe > loose.nfe
+    torch.testing.assert_close(tight.ys[-1], exact, rtol=0, atol=1e-6)
+
+
+def test_a_flow_figure_carries_the_network_it_was_given():
+    f = network(2, nn.ELU)
+    figure = FlowExplorer(f, start=(1.0, 0.5), window=((-2, 2), (-2, 2)), rtol=1e-8)
+    for p, q in zip(f.parameters(), figure.field().parameters()):
+        assert torch.equal(p.double(), q)
+    y0 = torch.tensor([1.0, 0.5])
+    there = solve(f, y0, [0.0, 1.0], rtol=1e-6, atol=1e-6).ys[-1]
+    torch.testing.assert_close(figure.solution().ys[-1].float(), there)
+    figure.method, figure.step_size = "rk4", 0.5
+    assert figure.solution().nfe == 8
+
+
+@pytest.mark.parametrize("problem", ["ring", "spiral", "oscillator", "pendulum"])
+def test_an_adjoint_figure_shows_the_course_s_own_adjoint(problem):
+    figure = AdjointExplorer(problem=problem, target=[1.0, -0.5], rtol=1e-6)
+    made, system = figure.solution(), SYSTEMS[problem]
+    y0 = torch.tensor(system.y0, dtype=torch.float64, requires_grad=True)
+    ys = odeint_adjoint(
+        system.f, y0, system.span, rtol=1e-6, atol=1e-6, adjoint_params=()
+    )
+    loss = (ys[-1] - torch.tensor([1.0, -0.5])).square().sum()
+    (expected,) = torch.autograd.grad(loss, y0)
+    torch.testing.assert_close(made.gradient, expected, rtol=1e-12, atol=0)
+
+
+def test_a_contracting_flow_makes_the_adjoint_wrong_in_silence_and_then_loudly():
+    figure = AdjointExplorer(problem="ring", rtol=1e-4)
+    made = figure.solution()
+    assert (made.gradient - made.exact).norm() > 0.1 * made.exact.norm()
+    figure.rtol = 1e-2
+    with pytest.raises(SolverError, match="underflow"):
+        figure.solution()
+
+
+# --- what the traits allow ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "said"),
+    [
+        (StepSizeExplorer, "method", "dopri5", "euler"),
+        (StepSizeExplorer, "problem", "spirall", "pendulum"),
+        (StepSizeExplorer, "step_size", 0.0, "positive"),
+        (StepSizeExplorer, "step_size", float("inf"), "finite"),
+        (StepSizeExplorer, "step_size", "wide", "positive"),
+        (ToleranceExplorer, "method", "euler", "tsit5"),
+        (ToleranceExplorer, "problem", None, "vanderpol"),
+        (ToleranceExplorer, "rtol", -1e-3, "positive"),
+        (AdjointExplorer, "problem", "decay", "ring"),
+        (AdjointExplorer, "target", [1.0], "2"),
+        (AdjointExplorer, "target", [1.0, float("nan")], "finite"),
+        (AdjointExplorer, "rtol", float("nan"), "positive"),
+        (flow, "method", "implicit", "bosh3"),
+        (flow, "start", [1.0], "2 components"),
+        (flow, "t_end", 0.0, "positive"),
+        (flow, "weights", "AAAA", "base64"),
+        (flow, "widths", [2, 3, 2], "read-only"),
+    ],
+)
+def test_a_trait_refuses_what_makes_no_sense_and_says_what_is_allowed(
+    kind, name, value, said
+):
+    figure = kind()
+    before = getattr(figure, name)
+    with pytest.raises(TraitError, match=said):
+        setattr(figure, name, value)
+    assert getattr(figure, name) == before
+
+
+def test_new_weights_of_the_right_size_are_taken():
+    figure = flow()
+    size = len(base64.b64decode(figure.weights))
+    figure.weights = base64.b64encode(bytes(size)).decode()
+    assert not figure.field()(torch.tensor(0.0), torch.ones(2).double()).any()
+
+
+def test_a_network_the_browser_cannot_evaluate_is_refused():
+    window = ((-2, 2), (-2, 2))
+    with pytest.raises(TypeError, match=r"MLPDynamics.*ConvDynamics"):
+        FlowExplorer(ConvDynamics(), start=(0, 0), window=window)
+    with pytest.raises(ValueError, match=r"Tanh.*GELU"):
+        FlowExplorer(network(2, nn.GELU), start=(0, 0), window=window)
+    with pytest.raises(ValueError, match="window needs one"):
+        FlowExplorer(network(2), start=(0, 0), window=((-2, 2),))
+    with pytest.raises(ValueError, match="one or two"):
+        FlowExplorer(network(3), start=(0, 0, 0), window=((-2, 2),) * 3)

@@ -8,7 +8,7 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 LONGEST  := chapters/09_mnist.ipynb
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
-PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets -type f)
+PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets templates -type f)
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve lab test lint tidy bench clean

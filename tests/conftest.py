@@ -1,11 +1,21 @@
-"""What the tests share: where the project is, and one thread for the small problems."""
+"""What the tests share: where the project is, one thread for the small problems, a
+browser.
+"""
 
 from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,3 +28,13 @@ def one_thread():
 def root() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    path = (ROOT / ".venv" / "browser").read_text().strip()
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()

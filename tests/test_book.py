@@ -5,8 +5,8 @@ import http.server
 import threading
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
-from playwright.sync_api import sync_playwright
 
 HTML = ROOT / "_build" / "html"
 PAGES = sorted(
@@ -14,23 +14,7 @@ PAGES = sorted(
     for path in HTML.rglob("*.html")
     if path.name not in ("genindex.html", "search.html") and "_static" not in path.parts
 )
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
 LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = (ROOT / ".venv" / "browser").read_text().strip()
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=QUIET)
-        yield browser
-        browser.close()
 
 
 class SilentHandler(http.server.SimpleHTTPRequestHandler):
@@ -52,9 +36,11 @@ def visit(browser, served):
     """Open a page; what it asked of other hosts and what it said on the console."""
     contexts = []
 
-    def open_page(name, *, scheme="http", colours="light", width=1280):
+    def open_page(name, *, scheme="http", colours="light", width=1280, script=True):
         context = browser.new_context(
-            color_scheme=colours, viewport={"width": width, "height": 900}
+            color_scheme=colours,
+            viewport={"width": width, "height": 900},
+            java_script_enabled=script,
         )
         contexts.append(context)
         page, foreign, said = context.new_page(), [], []
@@ -79,12 +65,19 @@ def visit(browser, served):
             (served if scheme == "http" else f"{HTML.as_uri()}/") + name,
             wait_until="load",
         )
+        if script:
+            page.wait_for_selector("html[data-live=ready]")
         page.wait_for_timeout(500)
         return page, foreign, said
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+def live_figures(name) -> int:
+    """How many live figures the page has, read from its source."""
+    return (HTML / name).read_text().count("jupyter.widget-view+json")
 
 
 def test_there_is_a_page_for_the_introduction_and_every_chapter():
@@ -104,6 +97,39 @@ def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(
     assert (foreign, said) == ([], [])
     if page.locator(".math").count():
         assert page.locator("mjx-container").count()
+    assert page.locator(".live-figure").count() == live_figures(name)
+    for figure in page.locator(".live-figure").all():
+        assert figure.get_attribute("data-live") == "started"
+        assert "could not" not in figure.locator(".live-status").inner_text()
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if live_figures(name)])
+def test_a_live_figure_answers_the_keyboard_in_the_built_page(visit, name):
+    page, _, said = visit(name)
+    for figure in page.locator(".live-figure").all():
+        figure.scroll_into_view_if_needed()
+        before = figure.locator("svg").first.inner_html()
+        figure.locator("input").first.focus()
+        page.keyboard.press("PageUp")
+        page.wait_for_timeout(150)
+        assert figure.locator("svg").first.inner_html() != before
+    assert said == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if live_figures(name)])
+def test_without_javascript_a_sentence_stands_in_for_each_live_figure(visit, name):
+    page, _, _ = visit(name, script=False)
+    sentences = page.get_by_text("It moves where JavaScript is on.")
+    assert sentences.count() == live_figures(name)
+    assert sentences.first.is_visible()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_to_mend_on_a_page(visit, name, colours):
+    page, _, _ = visit(name, colours=colours)
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
 
 
 @pytest.mark.parametrize(

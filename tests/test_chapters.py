@@ -120,3 +120,10 @@ def test_running_the_chapters_left_nothing_behind_in_the_tree():
     )
     assert status.returncode == 0
     assert [line for line in status.stdout.splitlines() if line.startswith("??")] == []
+
+
+@by_name
+def test_no_directive_has_a_backtick_in_its_title(path):
+    """It would end the fence, and swallow what follows without a word."""
+    titles = re.findall(r"^```\{\w+\}(.*)$", prose(path), re.MULTILINE)
+    assert not [title for title in titles if "`" in title]

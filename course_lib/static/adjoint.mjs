@@ -58,7 +58,7 @@ function render({ model, el }) {
     slider(figure, model, "target", label, { min: -3, max: 3, step: 0.05, lens: coordinate(d) }),
   );
   legend(figure, [
-    ["exact", "forward path y(t)"],
+    ["exact wide", "forward path y(t)"],
     ["ours", "state on the way back"],
     ["rival", "adjoint λ(t)"],
     ["data", "target (drag it)"],

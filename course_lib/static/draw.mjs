@@ -56,13 +56,11 @@ export function frame(el, model, { title, draw }) {
   return { controls, plots, ask, close };
 }
 
-// Tell the kernel a little later: the drawing does not wait for it.
-const pending = new WeakMap();
-
+// Tell the kernel of every move at once. Jupyter sends one message at a time, keeps the
+// newest of those that wait, and only then knows the echo of a move from a newer move.
 export function put(model, name, value) {
   model.set(name, value);
-  clearTimeout(pending.get(model));
-  pending.set(model, setTimeout(() => model.save_changes(), 80));
+  model.save_changes();
 }
 
 // --- controls ----------------------------------------------------------------------------
@@ -328,6 +326,8 @@ export function handle(plot_, style, { at, move }) {
     group.setPointerCapture(event.pointerId);
     event.preventDefault();
   });
+  // touch-action alone does not keep Chromium from scrolling under an SVG group.
+  group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   group.addEventListener("pointermove", (event) => {
     if (!group.hasPointerCapture(event.pointerId)) return;
     const box = plot_.svg.getBoundingClientRect();

@@ -30,7 +30,7 @@ function render({ model, el }) {
   legend(figure, [
     ["faint", "field, and paths from other starts"],
     ["ours", "path from the start you drag"],
-    ["exact", "the same path, solved exactly"],
+    ["exact wide", "the same path, solved exactly"],
   ]);
   const paper = plot(figure, { title: "The learnt field and paths along it", height: 380 });
   const place = handle(paper, "ours", {

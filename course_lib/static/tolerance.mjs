@@ -33,7 +33,7 @@ function render({ model, el }) {
   const range = { min: TOLERANCES[0], max: TOLERANCES.at(-1), log: true, step: 0.05 };
   slider(figure, model, "rtol", "Tolerance", range);
   legend(figure, [
-    ["exact", "exact"],
+    ["exact wide", "exact"],
     ["ours", "accepted steps"],
     ["data", "rejected attempts"],
     ["rival", "RK4, equal steps, same cost"],

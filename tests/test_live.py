@@ -1,0 +1,224 @@
+"""The live figures in a browser, on a page of their own: hands, keys, extremes, failures."""
+
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+from playwright.sync_api import expect
+
+from course_lib.models import MLPDynamics
+from course_lib.widgets import (
+    AdjointExplorer,
+    FlowExplorer,
+    StepSizeExplorer,
+    ToleranceExplorer,
+)
+
+
+def flow(dim=2):
+    torch.manual_seed(dim)
+    f = MLPDynamics(dim, (16,), time=dim == 1)
+    return FlowExplorer(f, start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4")
+
+
+FIGURES = {
+    "step size": StepSizeExplorer,
+    "tolerance": ToleranceExplorer,
+    "flow in the plane": flow,
+    "flow in one dimension": lambda: flow(1),
+    "adjoint": AdjointExplorer,
+}
+every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+draggable = pytest.mark.parametrize(
+    "make", list(FIGURES.values())[2:], ids=list(FIGURES)[2:]
+)
+
+
+def state_of(figure) -> dict:
+    return {key: value for key, value in figure.get_state().items() if key != "layout"}
+
+
+def html(state: dict) -> str:
+    """A page with one figure, as the book has it."""
+    record = {"model_module": "anywidget", "state": state}
+    states = json.dumps({"state": {"id": record}}).replace("</", "<\\/")
+    kind = "application/vnd.jupyter.widget"
+    return (
+        '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><body>'
+        f'<script type="{kind}-state+json">{states}</script>'
+        f'<script type="{kind}-view+json">{{"model_id": "id"}}</script>'
+        f"<script>{(ROOT / 'assets' / 'live.js').read_text()}</script></body></html>"
+    )
+
+
+@pytest.fixture
+def show(browser):
+    """Open a page with the figure; its root, once it is drawn."""
+    contexts = []
+
+    def open_figure(state, **settings):
+        settings = {"viewport": {"width": 800, "height": 900}} | settings
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.route(
+            "http://page.test/",
+            lambda route: route.fulfill(body=html(state), content_type="text/html"),
+        )
+        page.goto("http://page.test/")
+        page.wait_for_selector("html[data-live=ready]")
+        page.wait_for_timeout(100)
+        return page
+
+    yield open_figure
+    for context in contexts:
+        context.close()
+
+
+def drawing(page) -> str:
+    page.wait_for_timeout(120)
+    return page.locator(".live-plots").inner_html()
+
+
+def controls(page):
+    found = [c for c in page.locator(".live-control").all() if c.is_visible()]
+    assert found
+    return found
+
+
+@every_figure
+def test_every_control_is_a_labelled_input_that_keys_move(show, make):
+    page = show(state_of(make()))
+    for control in controls(page):
+        before = drawing(page)
+        field = control.locator("input, select")
+        assert page.get_by_label(control.locator("label").inner_text()).count()
+        field.focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowUp")
+        if drawing(page) == before:  # it stood at that end
+            page.keyboard.press("ArrowDown")
+        assert drawing(page) != before
+
+
+@every_figure
+def test_a_slider_can_be_dragged(show, make):
+    page = show(state_of(make()))
+    before = drawing(page)
+    visible = [c for c in controls(page) if c.locator("input").count()]
+    box = visible[0].locator("input").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 5, middle, steps=5)
+    page.mouse.up()
+    assert drawing(page) != before
+
+
+@draggable
+def test_a_point_can_be_dragged_and_its_sliders_follow(show, make):
+    page = show(state_of(make()))
+    before, values = drawing(page), slider_values(page)
+    box = page.locator(".live-handle").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 40, steps=4)
+    page.mouse.up()
+    moved = page.locator(".live-handle").bounding_box()
+    assert abs(moved["y"] - box["y"] - 40) < 3
+    assert drawing(page) != before and slider_values(page) != values
+
+
+def slider_values(page) -> list[str]:
+    return [field.input_value() for field in page.locator("input").all()]
+
+
+@draggable
+def test_a_point_can_be_dragged_with_a_finger(show, make):
+    phone = {"width": 390, "height": 844}
+    page = show(state_of(make()), viewport=phone, has_touch=True)
+    page.locator(".live-handle").scroll_into_view_if_needed()
+    before = drawing(page)
+    box = page.locator(".live-handle").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page).send
+    moves = [("Move", shift) for shift in range(4, 44, 4)]
+    for kind, shift in (("Start", 0), *moves, ("End", None)):
+        points = [] if shift is None else [{"x": x, "y": y - shift}]
+        touch(
+            "Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points}
+        )
+    assert drawing(page) != before
+    # The browser keeps the first few pixels to itself, to tell a drag from a tap.
+    assert 20 < box["y"] - page.locator(".live-handle").bounding_box()["y"] < 48
+
+
+@every_figure
+def test_no_setting_of_the_controls_freezes_or_breaks_the_figure(show, make):
+    page = show(state_of(make()))
+    choices = [
+        c.locator("select") for c in controls(page) if c.locator("select").count()
+    ]
+    for choice in choices:
+        for value in choice.locator("option").all():
+            choice.select_option(value.get_attribute("value"))
+            for key in ("Home", "End"):
+                for field in page.locator("input").all():
+                    if field.is_visible():
+                        field.focus()
+                        page.keyboard.press(key)
+                drawn = page.locator(".live").get_attribute("data-drawn")
+                page.locator(".live-status").inner_text(timeout=3000)
+                assert "could not" not in page.locator(".live-status").inner_text()
+                assert "NaN" not in page.locator(".live-plots").inner_html()
+                assert int(drawn) > 0
+
+
+@every_figure
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_figure_fits_a_narrow_phone_and_stands_out(show, make, colours):
+    page = show(
+        state_of(make()),
+        viewport={"width": 360, "height": 800},
+        color_scheme=colours,
+        reduced_motion="reduce",
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for plot in page.locator("svg.live-plot").all():
+        assert plot.get_attribute("role") == "img"
+        title = page.locator(f"#{plot.get_attribute('aria-labelledby')}")
+        assert len(title.text_content().split()) >= 3
+        assert plot.bounding_box()["width"] > 230
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.live-plot text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(sizes) > 8
+
+
+def test_an_unstable_step_is_called_unstable_and_a_path_that_leaves_is_cut(show):
+    page = show(state_of(StepSizeExplorer(problem="spiral", step_size=1.0)))
+    expect(page.locator(".live-status")).to_contain_text("It left the plot at t = ")
+    expect(page.locator(".live-status")).to_contain_text("unstable")
+    page = show(state_of(StepSizeExplorer(problem="vanderpol", step_size=1.2)))
+    expect(page.locator(".live-status")).to_contain_text("overflowed after t = ")
+
+
+def test_a_way_back_that_fails_says_so(show):
+    page = show(state_of(AdjointExplorer(problem="ring", rtol=1e-2)))
+    expect(page.locator(".live-status")).to_contain_text("There is no gradient.")
+
+
+def test_broken_state_becomes_a_message_in_the_figure(show):
+    page = show(state_of(flow()) | {"weights": "!"})
+    expect(page.locator(".live-status")).to_contain_text("could not be drawn")
+    page = show(state_of(StepSizeExplorer()) | {"_esm": "this is not a module"})
+    expect(page.get_by_role("alert")).to_contain_text("could not start")
+
+
+def test_in_print_the_drawing_stays_and_the_controls_go(show):
+    page = show(state_of(StepSizeExplorer()))
+    page.emulate_media(media="print")
+    assert page.locator("svg").first.is_visible()
+    assert not page.locator(".live-controls").is_visible()

@@ -15,7 +15,7 @@ export function flowSettings(get) {
 // Starts of the fan: spread over a line, or over a grid in the plane.
 export function fan(window_) {
   if (window_.length === 1) return linspace(...window_[0], 31).slice(1, -1).map((y) => [y]);
-  const inner = window_.map(([low, high]) => linspace(low, high, 8).slice(1, -1));
+  const inner = window_.map((range, d) => linspace(...range, 8 - d).slice(1, -1)); // 6 × 5
   return inner[0].flatMap((u) => inner[1].map((v) => [u, v]));
 }
 
@@ -60,6 +60,8 @@ function render({ model, el }) {
     kept = key;
     const exact = solve(f, get("start"), [t0, t1], { method: "dopri5", rtol: 1e-8, atol: 1e-8 });
     const path = solve(f, get("start"), [t0, t1], settings);
+    const trained = dim === 1 && t1 > get("span")[1] ? get("span")[1] : NaN;
+    paper.line("trained", window_[0].map((y) => [trained, y]), "faint dashed");
     paper.line("exact", curve(exact, "dopri5"), "exact wide");
     paper.line("ours", curve(path, get("method")), "ours thin");
     paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");

@@ -237,13 +237,26 @@ export const augmented = (name) => (t, z) => {
 
 // --- a trained network as a field ------------------------------------------------------
 
-// tanh from one exp: three times as fast as Math.tanh, exact to rounding.
-const tanh = (x) => 1 - 2 / (Math.exp(2 * x) + 1);
-
+// Functions between layers, on a whole layer at once. Math.tanh and Math.exp would take
+// most of a redraw: here tanh(x/4) is Lambert's continued fraction, cut off after seven
+// terms, and tanh(2u) = 2 tanh(u) / (1 + tanh²(u)) doubles twice. The error is below 1e-7.
 export const ACTIVATIONS = {
-  tanh,
-  elu: (x) => (x > 0 ? x : Math.expm1(x)),
-  relu: (x) => (x > 0 ? x : 0),
+  tanh(x) {
+    for (let i = 0; i < x.length; i++) {
+      const u = x[i] > 9 ? 2.25 : x[i] < -9 ? -2.25 : x[i] / 4;
+      const s = u * u;
+      const above = u * (135135 + s * (17325 + s * (378 + s)));
+      const quarter = above / (135135 + s * (62370 + s * (3150 + s * 28)));
+      const half = (2 * quarter) / (1 + quarter * quarter);
+      x[i] = (2 * half) / (1 + half * half);
+    }
+  },
+  elu(x) {
+    for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = Math.expm1(x[i]);
+  },
+  relu(x) {
+    for (let i = 0; i < x.length; i++) if (x[i] < 0) x[i] = 0;
+  },
 };
 
 // Base64 of little-endian float32 numbers.
@@ -264,20 +277,24 @@ export function mlpField({ widths, activation, time, weights }) {
     layers.push({ W, b, inputs, outputs, out: new Float64Array(outputs) });
   }
   const entry = new Float64Array(widths[0]);
+  const dim = widths.at(-1);
   return (t, y) => {
-    entry.set(y);
-    if (time) entry[y.length] = t;
+    for (let d = 0; d < dim; d++) entry[d] = y[d];
+    if (time) entry[dim] = t;
     let x = entry;
-    layers.forEach((layer, l) => (x = apply(layer, x, l < layers.length - 1 && squash)));
-    return Array.from(x);
+    for (let l = 0; l < layers.length; l++) {
+      linear(layers[l], x);
+      x = layers[l].out;
+      if (l < layers.length - 1) squash(x);
+    }
+    return dim === 1 ? [x[0]] : dim === 2 ? [x[0], x[1]] : Array.from(x);
   };
 }
 
-function apply({ W, b, inputs, outputs, out }, x, squash) {
+function linear({ W, b, inputs, outputs, out }, x) {
   for (let j = 0, w = 0; j < outputs; j++) {
     let sum = b[j];
     for (let i = 0; i < inputs; i++) sum += W[w++] * x[i];
-    out[j] = squash ? squash(sum) : sum;
+    out[j] = sum;
   }
-  return out;
 }

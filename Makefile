@@ -40,7 +40,7 @@ tidy: $(READY)  ## format everything, strip outputs from the notebooks
 	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
 
-bench: $(READY)  ## race against torchdiffeq and measure memory, into results/
+bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into results/
 	@for file in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 clean:  ## remove everything that was built, the environment too

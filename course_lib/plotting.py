@@ -114,7 +114,13 @@ def shown(figure: Figure, alt: str) -> HTML:
 
 
 def table(header: Sequence, rows: Sequence[Sequence]) -> Markdown:
-    """A table for the page; the first column is a name, the others are numbers."""
+    """A table for the page; the first column is a name, the others are numbers.
+
+    Every column needs a header that can be read aloud, so more than a formula.
+    """
+    silent = [h for h in map(str, header) if not re.sub(r"\$[^$]*\$", "", h).strip()]
+    if silent:
+        raise ValueError(f"every column needs a header with a word in it, got {silent}")
     rule = [":---", *["---:"] * (len(header) - 1)]
     lines = [f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows)]
     return Markdown("\n".join(lines))

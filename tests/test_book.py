@@ -109,8 +109,8 @@ def test_a_live_figure_answers_the_keyboard_in_the_built_page(visit, name):
     for figure in page.locator(".live-figure").all():
         figure.scroll_into_view_if_needed()
         before = figure.locator("svg").first.inner_html()
-        figure.locator("input").first.focus()
-        page.keyboard.press("PageUp")
+        figure.locator("input:visible").first.focus()
+        page.keyboard.press("PageDown")
         page.wait_for_timeout(150)
         assert figure.locator("svg").first.inner_html() != before
     assert said == []

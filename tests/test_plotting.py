@@ -159,6 +159,12 @@ def test_a_new_figure_has_the_size_asked_for():
     assert tuple(figure.get_size_inches()) == (4.0, 5.0)
 
 
+def test_a_table_refuses_a_header_that_cannot_be_read_aloud():
+    for header in (["", "error"], ["method", "$y_0$"]):
+        with pytest.raises(ValueError, match="header with a word"):
+            plotting.table(header, [["euler", 0.5]])
+
+
 def test_a_table_is_markdown_with_names_on_the_left_and_numbers_on_the_right():
     table = plotting.table(["method", "error"], [["euler", 0.5], ["rk4", "1e-9"]]).data
     assert table.splitlines() == [

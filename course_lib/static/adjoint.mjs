@@ -70,13 +70,23 @@ function render({ model, el }) {
     move: (x, y) => put(model, "target", [x, y].map((v) => Math.min(3, Math.max(-3, v)))),
   });
 
+  let kept = { key: "" }; // the errors at all tolerances, while problem and target stay
+
+  function sweep(problem, target) {
+    const key = JSON.stringify([problem, target]);
+    if (kept.key === key) return kept.done;
+    const all = LEVELS.map((level) => [level, adjointState({ problem, target, rtol: level })]);
+    kept = { key, done: all.filter(([, s]) => !s.back.stopped) };
+    return kept.done;
+  }
+
   function draw() {
     const [problem, target] = [model.get("problem"), model.get("target")];
     const rtol = model.get("rtol");
     const state = adjointState({ problem, target, rtol });
     drawWay(paper, problem, target, state);
     place();
-    drawLosses(errors, problem, target, rtol, state);
+    drawLosses(errors, sweep(problem, target), rtol, state);
     return sum(rtol, state);
   }
 
@@ -109,10 +119,8 @@ function arrows(paper, states) {
   });
 }
 
-function drawLosses(paper, problem, target, rtol, here) {
+function drawLosses(paper, done, rtol, here) {
   const floor = (e) => Math.max(e, 1e-12);
-  const sweep = LEVELS.map((level) => [level, adjointState({ problem, target, rtol: level })]);
-  const done = sweep.filter(([, s]) => !s.back.stopped);
   const seen = done.flatMap(([, s]) => [s.error, s.reconstruction]).map((e) => Math.log10(floor(e)));
   const [low, high] = hull(seen, 0);
   paper.set({

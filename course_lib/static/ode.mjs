@@ -237,18 +237,20 @@ export const augmented = (name) => (t, z) => {
 
 // --- a trained network as a field ------------------------------------------------------
 
-// Functions between layers, on a whole layer at once. Math.tanh and Math.exp would take
-// most of a redraw: here tanh(x/4) is Lambert's continued fraction, cut off after seven
-// terms, and tanh(2u) = 2 tanh(u) / (1 + tanh²(u)) doubles twice. The error is below 1e-7.
+// Functions between layers, on a whole layer at once. Math.tanh would take most of a
+// redraw. Here tanh(x/4) = n/d is Lambert's continued fraction, cut off after seven terms,
+// and tanh(2u) = 2 tanh(u) / (1 + tanh²(u)), used twice, takes it to x with one division
+// in all. The error is below 1e-7.
 export const ACTIVATIONS = {
   tanh(x) {
     for (let i = 0; i < x.length; i++) {
       const u = x[i] > 9 ? 2.25 : x[i] < -9 ? -2.25 : x[i] / 4;
       const s = u * u;
-      const above = u * (135135 + s * (17325 + s * (378 + s)));
-      const quarter = above / (135135 + s * (62370 + s * (3150 + s * 28)));
-      const half = (2 * quarter) / (1 + quarter * quarter);
-      x[i] = (2 * half) / (1 + half * half);
+      const n = u * (135135 + s * (17325 + s * (378 + s)));
+      const d = 135135 + s * (62370 + s * (3150 + s * 28));
+      const p = 2 * n * d;
+      const q = n * n + d * d;
+      x[i] = (2 * p * q) / (p * p + q * q);
     }
   },
   elu(x) {
@@ -291,10 +293,32 @@ export function mlpField({ widths, activation, time, weights }) {
   };
 }
 
+// out = W x + b, four rows at a time: they share each x, and their sums do not wait for
+// one another. Half the time of one row after the other.
 function linear({ W, b, inputs, outputs, out }, x) {
-  for (let j = 0, w = 0; j < outputs; j++) {
-    let sum = b[j];
-    for (let i = 0; i < inputs; i++) sum += W[w++] * x[i];
-    out[j] = sum;
+  let j = 0;
+  for (; j + 3 < outputs; j += 4) {
+    const w = j * inputs;
+    const [w2, w3, w4] = [w + inputs, w + 2 * inputs, w + 3 * inputs];
+    let p = b[j];
+    let q = b[j + 1];
+    let r = b[j + 2];
+    let s = b[j + 3];
+    for (let i = 0; i < inputs; i++) {
+      const v = x[i];
+      p += W[w + i] * v;
+      q += W[w2 + i] * v;
+      r += W[w3 + i] * v;
+      s += W[w4 + i] * v;
+    }
+    out[j] = p;
+    out[j + 1] = q;
+    out[j + 2] = r;
+    out[j + 3] = s;
+  }
+  for (; j < outputs; j++) {
+    let p = b[j];
+    for (let i = 0; i < inputs; i++) p += W[j * inputs + i] * x[i];
+    out[j] = p;
   }
 }

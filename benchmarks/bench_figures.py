@@ -1,0 +1,275 @@
+"""The live figures in headless Chromium: from a move to the painted picture, and bytes.
+
+    python -m benchmarks.bench_figures
+
+A move is an `input` event on a slider. Its time runs until the first task after the
+frame in which the figure drew, when the frame is painted. Between any two moves an
+empty figure, whose frame does nothing, is moved too: what the browser and the machine
+take by themselves. Frames come as fast as they are ready (the frame rate limit is off),
+for waiting for the screen is no work: on a screen of 60 Hz a move under 16 ms is
+painted with the next refresh.
+
+Every case is run several times; the run shown is that in which the empty figure was
+calmest at p95, whatever the figure itself did. A page's weight is everything it loads,
+each file gzipped where that makes it smaller.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import mimetypes
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import torch
+from playwright.sync_api import sync_playwright
+
+from benchmarks.common import report
+from course_lib import widgets
+from course_lib.models import MLPDynamics
+from tools.browser import find
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "html"
+HOST = "http://book/"  # answered here, from files: there is no server
+MOVES, RUNS = 200, 3
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-frame-rate-limit",
+    "--disable-gpu-vsync",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A figure, the slider that is moved, and how far.
+
+    Attributes
+    ----------
+    make : callable, gives the figure
+    slider : str, its label
+    limit : float, ms at p95
+    between : (low, high), positions of the slider; its whole range unless given
+    """
+
+    make: Callable[[], widgets.LiveFigure]
+    slider: str
+    limit: float
+    between: tuple[float, float] | None = None
+
+
+def flow(**settings) -> widgets.FlowExplorer:
+    """A network 2-32-32-2 with weights as large as trained ones, and its fan of 36."""
+    torch.manual_seed(0)
+    f = MLPDynamics(2, (32, 32))
+    for p in f.parameters():
+        p.data *= 2
+    window = ((-2, 2), (-2, 2))
+    return widgets.FlowExplorer(f, start=(1, 0), span=(0, 3), window=window, **settings)
+
+
+HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
+CASES = {
+    "step size: h": Case(widgets.StepSizeExplorer, "Step size h", 16),
+    "tolerance: rtol": Case(widgets.ToleranceExplorer, "Tolerance", 16),
+    "adjoint: rtol": Case(widgets.AdjointExplorer, "Tolerance", 16),
+    "adjoint: target": Case(widgets.AdjointExplorer, "Target y₁", 16),
+    "flow, rk4: start": Case(
+        lambda: flow(method="rk4", step_size=0.03), "Start y₁", 33
+    ),
+    "flow, rk4: h": Case(
+        lambda: flow(method="rk4", step_size=0.03), "Step size h", 33, HUNDRED
+    ),
+    "flow, dopri5: rtol": Case(lambda: flow(method="dopri5"), "Tolerance", 33),
+}
+
+MEASURE = """async ({ label, moves, between }) => {
+  const named = [...document.querySelectorAll(".live label")];
+  const slider = named.find((node) => node.textContent === label).control;
+  const empty = document.createElement("input");
+  empty.type = "range";
+  empty.addEventListener("input", () => requestAnimationFrame(() => {}));
+  document.body.append(empty);
+
+  const painted = () => new Promise((done) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => done(performance.now());
+    port2.postMessage(0);
+  }));
+  const move = async (input, value) => {
+    input.value = value;
+    const start = performance.now();
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    return (await painted()) - start;
+  };
+
+  const [low, high] = between ?? [Number(slider.min), Number(slider.max)];
+  const [step, drawn] = [Number(slider.step), slider.closest(".live").dataset];
+  const positions = Math.round((high - low) / step);
+  const every = Math.max(1, Math.round((2 * positions) / moves));
+  const before = Number(drawn.drawn);
+  const times = { figure: [], empty: [] };
+  // There and back, so that no two moves in a row are to the same place.
+  for (let i = 1; i <= moves; i++) {
+    const at = (i * every) % (2 * positions);
+    const place = low + step * Math.min(at, 2 * positions - at);
+    times.figure.push(await move(slider, place));
+    times.empty.push(await move(empty, i % 100));
+  }
+  return { ...times, drawn: Number(drawn.drawn) - before };
+}"""
+
+
+def page_of(figure: widgets.LiveFigure) -> str:
+    """The figure in a page of its own, as the book embeds it."""
+    state = {
+        key: value
+        for key, value in figure.get_state().items()
+        if not key.startswith("_") or key in ("_esm", "_css")
+    }
+    record = {"state": {"it": {"model_module": "anywidget", "state": state}}}
+    kind = "application/vnd.jupyter.widget"
+    script = json.dumps(record).replace("</", "<\\/")
+    return (
+        "<!doctype html><meta charset=utf-8><body style='max-width: 46rem'>"
+        f"<script type='{kind}-state+json'>{script}</script>"
+        f'<script type=\'{kind}-view+json\'>{{"model_id": "it"}}</script>'
+        f"<script>{(ROOT / 'assets' / 'live.js').read_text()}</script>"
+    )
+
+
+@contextmanager
+def opened(browser, answer):
+    """A page whose requests to HOST are answered by `answer(path)`: its bytes, or None."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+
+    def route(request):
+        url = request.request.url
+        path = unquote(urlsplit(url).path).lstrip("/")
+        body = answer(path) if url.startswith(HOST) else None
+        if body is None:
+            return request.fulfill(status=404)
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        return request.fulfill(body=body, content_type=kind)
+
+    context.route("**/*", route)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def latency(browser, name: str, case: Case) -> dict:
+    """One row of the table: the calmest of several runs."""
+    html, runs = page_of(case.make()), []
+    with opened(browser, lambda path: html if path == "figure.html" else None) as page:
+        page.goto(HOST + "figure.html")
+        page.locator(".live[data-drawn]").wait_for()
+        order = dict(label=case.slider, moves=MOVES, between=case.between)
+        for _ in range(RUNS):
+            times = page.evaluate(MEASURE, order)
+            assert times["drawn"] == MOVES, f"{name}: {times['drawn']} redraws"
+            runs.append(times)
+    calmest = min(runs, key=lambda times: p95(times["empty"]))
+    return row(
+        name,
+        p50=statistics.median(calmest["figure"]),
+        p95=p95(calmest["figure"]),
+        empty=p95(calmest["empty"]),
+        limit=f"{case.limit:g} ms",
+    )
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def row(name: str, **values) -> dict:
+    """A row with every column, empty where there is nothing to say."""
+    names = {
+        "p50": "p50 ms",
+        "p95": "p95 ms",
+        "empty": "empty p95 ms",
+        "size": "bytes",
+        "limit": "limit",
+    }
+    return {"case": name} | {title: values.get(k, "") for k, title in names.items()}
+
+
+def scripts() -> list[dict]:
+    """The bytes of every script as the repository has it, and of all together."""
+    files = [*sorted(widgets.STATIC.glob("*.mjs")), ROOT / "assets" / "live.js"]
+    rows = [row(file.name, size=file.stat().st_size) for file in files]
+    total = sum(file.stat().st_size for file in files)
+    return [*rows, row("all scripts", size=total, limit="60,000 bytes")]
+
+
+def weights(browser) -> list[dict]:
+    """What each page of the built book loads, if there is one."""
+    names = [path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html")]
+    names = [name for name in sorted(names) if not name.startswith("_static")]
+    return [
+        row(f"page {name}", size=weight(browser, name), limit="1,000,000 bytes")
+        for name in names
+    ]
+
+
+def weight(browser, name: str) -> int:
+    """The gzipped bytes of all files that a page loads, each once."""
+    sizes = {}
+
+    def answer(path):
+        file = HTML / path
+        if not file.is_file():
+            return None
+        body = file.read_bytes()
+        sizes[path] = min(len(body), len(gzip.compress(body)))
+        return body
+
+    with opened(browser, answer) as page:
+        page.goto(HOST + name, wait_until="networkidle")
+    return sum(sizes.values())
+
+
+def processor() -> str:
+    """The name of the CPU, as Linux or else Python has it."""
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def main() -> None:
+    path = find()
+    if not path:
+        sys.exit("This needs Chromium: make .venv/browser finds or installs it")
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=FLAGS)
+        about = dict(
+            chromium=browser.version,
+            cpu=f"{processor()}, {os.cpu_count()} cores",
+            load=round(os.getloadavg()[0], 1),
+            moves=MOVES,
+            runs=RUNS,
+        )
+        rows = [latency(browser, name, case) for name, case in CASES.items()]
+        rows += scripts() + weights(browser)
+        browser.close()
+    report("figures", rows, **about)
+
+
+if __name__ == "__main__":
+    main()

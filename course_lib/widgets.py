@@ -157,7 +157,10 @@ class LiveFigure(anywidget.AnyWidget):
             {"text/html": f"<noscript><p>{sentence}</p></noscript>", "text/plain": ""},
             raw=True,
         )
-        display(self._repr_mimebundle_()[0], raw=True)
+        data, metadata = (
+            self._repr_mimebundle_()
+        )  # Colab finds its manager in the latter
+        display(data, metadata=metadata, raw=True)
 
 
 def _start(problem: str) -> Tensor:

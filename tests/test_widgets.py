@@ -9,7 +9,10 @@ import random
 import re
 import shutil
 import subprocess
+import sys
+import types
 from itertools import product
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -283,3 +286,19 @@ def test_a_network_the_browser_cannot_evaluate_is_refused():
         FlowExplorer(network(2), start=(0, 0), window=((-2, 2),))
     with pytest.raises(ValueError, match="one or two"):
         FlowExplorer(network(3), start=(0, 0, 0), window=((-2, 2),) * 3)
+
+
+def test_a_figure_is_shown_as_a_sentence_without_javascript_and_as_a_widget(
+    monkeypatch,
+):
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setitem(sys.modules, "google.colab.output", MagicMock())
+    shown = []
+    monkeypatch.setattr(widgets, "display", lambda *a, **kw: shown.append((a[0], kw)))
+    StepSizeExplorer()._ipython_display_()
+    (sentence, _), (view, settings) = shown
+    assert "<noscript>" in sentence["text/html"]
+    kind = "application/vnd.jupyter.widget-view+json"
+    assert kind in view
+    assert "custom_widget_manager" in settings["metadata"][kind]["colab"]  # for Colab

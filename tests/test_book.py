@@ -65,7 +65,7 @@ def visit(browser, served):
             (served if scheme == "http" else f"{HTML.as_uri()}/") + name,
             wait_until="load",
         )
-        if script:
+        if script and live_figures(name):
             page.wait_for_selector("html[data-live=ready]")
         page.wait_for_timeout(500)
         return page, foreign, said

@@ -1,14 +1,17 @@
-"""The data of the course: seeded toy sets, spirals, MNIST and Fashion-MNIST.
+"""The data of the course: seeded toy sets, spirals, four years of weather, MNIST and
+Fashion-MNIST.
 
-A real subset of both image sets travels with the package, so that the whole book
-builds with no network: the first 10,000 training images and all 10,000 test images of
-each. The full sets are looked for in the folder ``$COURSE_DATA``, then in the cache of
-earlier downloads, then downloaded. Every file is checked against its SHA-256 before it
-is used, wherever it came from.
+The weather and a real subset of both image sets travel with the package, so that the
+whole book builds with no network: the first 10,000 training images and all 10,000 test
+images of each. The full sets are looked for in the folder ``$COURSE_DATA``, then in the
+cache of earlier downloads, then downloaded. Every file is checked against its SHA-256
+before it is used, wherever it came from.
 """
 
 from __future__ import annotations
 
+import csv
+import datetime
 import gzip
 import hashlib
 import lzma
@@ -171,6 +174,77 @@ def two_armed_spirals(
     )
 
 
+# --- weather --------------------------------------------------------------------------
+
+WEATHER_SHA256 = "62f0609f787158128aa2bd102967173a4953122dd4f872bf1d502cae1037df0b"
+
+
+@dataclass(frozen=True)
+class Weather:
+    """A weather series, and a sentence that says which one.
+
+    Attributes
+    ----------
+    dates : tuple of datetime.date, the days; the first of each month for monthly means
+    t : Tensor, shape (n,), years of 365.25 days since the start of the first day: noon
+        of each day, or the middle of each month
+    temp_max, temp_min : Tensor, shape (n,), °C
+    wind : Tensor, shape (n,), m/s
+    precipitation : Tensor, shape (n,), mm a day
+    source : str
+    """
+
+    dates: tuple[datetime.date, ...]
+    t: Tensor
+    temp_max: Tensor
+    temp_min: Tensor
+    wind: Tensor
+    precipitation: Tensor
+    source: str
+
+    def monthly(self) -> Weather:
+        """The means of the calendar months, those of `t` included."""
+        firsts = [date.replace(day=1) for date in self.dates]
+        dates = tuple(sorted(set(firsts)))
+        place = {first: i for i, first in enumerate(dates)}
+        month = torch.tensor([place[first] for first in firsts])
+        days = torch.bincount(month)
+
+        def mean(series: Tensor) -> Tensor:
+            total = torch.zeros(len(dates), dtype=torch.float64)
+            return (total.index_add(0, month, series.double()) / days).float()
+
+        names = ("t", "temp_max", "temp_min", "wind", "precipitation")
+        means = {name: mean(getattr(self, name)) for name in names}
+        return Weather(dates=dates, source=f"{self.source}, monthly means", **means)
+
+
+def weather() -> Weather:
+    """The daily weather of Seattle from 2012 to 2015, 1,461 days without a gap.
+
+    Raises
+    ------
+    DataError
+        If the bundled file is missing or damaged.
+
+    References
+    ----------
+    NOAA, public domain, as ``seattle-weather.csv`` of the package vega_datasets 0.9.0.
+    """
+    text = read_bundled_file("seattle-weather.csv.xz").decode()
+    rows = list(csv.DictReader(text.splitlines()))
+    dates = tuple(datetime.date(*map(int, row["date"].split("/"))) for row in rows)
+    days = torch.tensor([(date - dates[0]).days for date in dates])
+    names = ("temp_max", "temp_min", "wind", "precipitation")
+    columns = {name: torch.tensor([float(row[name]) for row in rows]) for name in names}
+    return Weather(
+        dates=dates,
+        t=(days + 0.5) / 365.25,
+        source=f"Seattle, {dates[0]} to {dates[-1]}, {len(dates):,} days, NOAA, bundled",
+        **columns,
+    )
+
+
 # --- images ---------------------------------------------------------------------------
 
 
@@ -330,21 +404,27 @@ def download(archive: Archive, name: str, target: Path) -> bytes:
 
 
 def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
-    """The checked contents of a file that travels with the package."""
-    path = BUNDLED / f"{archive.name}-{name}.xz"
-    sums = dict(
-        reversed(line.split())
-        for line in (BUNDLED / "SHA256SUMS").read_text().splitlines()
-    )
+    """The checked contents of an image file that travels with the package."""
+    return read_bundled_file(f"{archive.name}-{name}.xz"), "bundled"
+
+
+def read_bundled_file(name: str) -> bytes:
+    """The checked, uncompressed contents of a file in course_lib/bundled."""
+    path = BUNDLED / name
     if not path.exists():
         raise DataError(
-            f"{path.name} is missing from course_lib/bundled; reinstall course_lib."
+            f"{name} is missing from course_lib/bundled; reinstall course_lib."
         )
-    if path.name not in sums:
-        raise DataError(
-            f"{path.name} has no checksum in course_lib/bundled/SHA256SUMS."
-        )
-    return read_checked(path, sums[path.name], whole=True), "bundled"
+    sums = checksums()
+    if name not in sums:
+        raise DataError(f"{name} has no checksum in course_lib/bundled/SHA256SUMS.")
+    return read_checked(path, sums[name], whole=True)
+
+
+def checksums() -> dict[str, str]:
+    """The SHA-256 of each file in course_lib/bundled, by name."""
+    lines = (BUNDLED / "SHA256SUMS").read_text().splitlines()
+    return dict(reversed(line.split()) for line in lines)
 
 
 def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:

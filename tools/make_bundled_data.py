@@ -1,10 +1,16 @@
-"""Make course_lib/bundled from the original files of MNIST and Fashion-MNIST.
+"""Make course_lib/bundled from the original files.
 
     python -m tools.make_bundled_data FOLDER
 
-FOLDER holds mnist/ and fashion-mnist/, each with the four original IDX files,
-compressed (.gz) or not. Their SHA-256 is checked; then the first 10,000 training images
-and all test images are written, compressed, with their checksums in SHA256SUMS.
+FOLDER holds one or more of
+
+- mnist/ and fashion-mnist/, each with the four original IDX files, compressed (.gz) or
+  not: the first 10,000 training images and all test images are kept;
+- weather/seattle-weather.csv, from the wheel of vega_datasets 0.9.0
+  (``pip download vega_datasets==0.9.0 --no-deps``, then unzip it).
+
+Their SHA-256 is checked; then they are written, compressed, with their checksums in
+SHA256SUMS. What FOLDER does not hold stays as it is.
 """
 
 from __future__ import annotations
@@ -14,14 +20,19 @@ import lzma
 import os
 import struct
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from course_lib.data import (
     BUNDLED,
     FASHION_MNIST,
     MNIST,
     TRAIN_FILES,
+    WEATHER_SHA256,
+    checksums,
     find_full,
     parse_idx,
+    read_checked,
 )
 
 KEEP = 10_000
@@ -34,24 +45,39 @@ def first_entries(contents: bytes, name: str, n: int) -> bytes:
     return header + array.tobytes()
 
 
+def originals(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the bundled files that can be made from `folder`."""
+    for archive in (MNIST, FASHION_MNIST):
+        if not (folder / archive.name).is_dir():
+            continue
+        for name in archive.sha256:
+            contents, _ = find_full(archive, name)
+            if name in TRAIN_FILES:
+                contents = first_entries(contents, name, KEEP)
+            yield f"{archive.name}-{name}", contents
+    path = folder / "weather" / "seattle-weather.csv"
+    if path.exists():
+        yield path.name, read_checked(path, WEATHER_SHA256)
+
+
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     os.environ["COURSE_DATA"] = sys.argv[1]
     BUNDLED.mkdir(exist_ok=True)
-    sums = []
-    for archive in (MNIST, FASHION_MNIST):
-        for name in archive.sha256:
-            contents, _ = find_full(archive, name)
-            if name in TRAIN_FILES:
-                contents = first_entries(contents, name, KEEP)
-            path = BUNDLED / f"{archive.name}-{name}.xz"
-            path.write_bytes(lzma.compress(contents, preset=9 | lzma.PRESET_EXTREME))
-            sums.append(
-                f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-            )
-            print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
-    (BUNDLED / "SHA256SUMS").write_text("".join(sums))
+    sums_file = BUNDLED / "SHA256SUMS"
+    sums = checksums() if sums_file.exists() else {}
+    made = 0
+    for name, contents in originals(Path(sys.argv[1])):
+        path = BUNDLED / f"{name}.xz"
+        path.write_bytes(lzma.compress(contents, preset=9 | lzma.PRESET_EXTREME))
+        sums[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+        made += 1
+    if not made:
+        sys.exit(f"nothing to bundle in {sys.argv[1]}\n{__doc__}")
+    lines = [f"{sha256}  {name}\n" for name, sha256 in sums.items()]
+    sums_file.write_text("".join(lines))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_a_chapter_has_the_anatomy_of_the_course(path):
 def test_every_figure_is_drawn_for_the_page_and_described(path):
     code = "\n".join(cell.source for cell in cells(path, "code"))
     figures = len(re.findall(r"new_figure\(", code))
-    assert figures and figures == len(re.findall(r"plotting\.shown\(|\bshown\(", code))
+    assert 0 < figures <= len(re.findall(r"plotting\.shown\(|\bshown\(", code))
     assert "plt.show" not in code
 
 

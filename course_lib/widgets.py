@@ -157,9 +157,8 @@ class LiveFigure(anywidget.AnyWidget):
             {"text/html": f"<noscript><p>{sentence}</p></noscript>", "text/plain": ""},
             raw=True,
         )
-        data, metadata = (
-            self._repr_mimebundle_()
-        )  # Colab finds its manager in the latter
+        # Colab finds its widget manager in the metadata.
+        data, metadata = self._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
 
 

@@ -31,6 +31,7 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 from playwright.sync_api import sync_playwright
+from torch import nn
 
 from benchmarks.common import report
 from course_lib import widgets
@@ -70,10 +71,12 @@ class Case:
     between: tuple[float, float] | None = None
 
 
-def flow(**settings) -> widgets.FlowExplorer:
-    """A network 2-32-32-2 with weights as large as trained ones, and its fan of 36."""
+def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
+    """A network 2-16-16-2, the largest in the book, with weights as large as trained
+    ones, and its fan of 30; or a wider one.
+    """
     torch.manual_seed(0)
-    f = MLPDynamics(2, (32, 32))
+    f = MLPDynamics(2, (hidden, hidden), activation=nn.ELU)
     for p in f.parameters():
         p.data *= 2
     window = ((-2, 2), (-2, 2))
@@ -91,6 +94,9 @@ CASES = {
     ),
     "flow, rk4: h": Case(
         lambda: flow(method="rk4", step_size=0.03), "Step size h", 33, HUNDRED
+    ),
+    "flow, rk4: h, width 32": Case(
+        lambda: flow(32, method="rk4", step_size=0.03), "Step size h", 33, HUNDRED
     ),
     "flow, dopri5: rtol": Case(lambda: flow(method="dopri5"), "Tolerance", 33),
 }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.adjoint import odeint_adjoint
+from course_lib.solvers import odeint
 
 # --- vector fields --------------------------------------------------------------------
 
@@ -206,7 +207,9 @@ class DigitClassifier(nn.Sequential):
 def digit_odenet(
     *, solve: Callable = odeint_adjoint, **solver_settings
 ) -> DigitClassifier:
-    """The ODE-Net for digits; tolerance 1e-3 unless `solver_settings` say otherwise."""
+    """The ODE-Net for digits; dopri5 at tolerance 1e-3 unless `solver_settings` say
+    otherwise.
+    """
     return DigitClassifier(
         NeuralODE(
             ConvDynamics(),
@@ -214,6 +217,41 @@ def digit_odenet(
             **(solver_settings or dict(rtol=1e-3, atol=1e-3)),
         )
     )
+
+
+# The rivals of chapter 09: how each is made. The paper has the first three and the
+# ODE-Net; "no body" and "one block" ask what the ODE block is worth.
+DIGIT_MODELS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10)
+    ),
+    "resnet": lambda: DigitClassifier(
+        ResNet([ConvDynamics() for _ in range(6)], total=6.0)
+    ),
+    "rknet": lambda: digit_odenet(solve=odeint, method="rk4", step_size=0.5),
+    "odenet": lambda: digit_odenet(method="bosh3", rtol=1e-3, atol=1e-3),
+    "one block": lambda: DigitClassifier(ResNet([ConvDynamics()])),
+    "no body": lambda: DigitClassifier(nn.Identity()),
+}
+
+
+def digit_model(name: str) -> nn.Module:
+    """A digit classifier of `DIGIT_MODELS`, with weights from the current seed.
+
+    The last norm of an ODE block starts at 0.1 instead of 1, so that the flow begins
+    slow and the first solves are cheap.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not in `DIGIT_MODELS`.
+    """
+    if name not in DIGIT_MODELS:
+        raise ValueError(f"name must be one of {', '.join(DIGIT_MODELS)}; got {name!r}")
+    model = DIGIT_MODELS[name]()
+    if isinstance(getattr(model, "body", None), NeuralODE):
+        nn.init.constant_(model.body.f.norm3.weight, 0.1)
+    return model
 
 
 def count_parameters(model: nn.Module) -> int:

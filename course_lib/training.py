@@ -148,6 +148,23 @@ def accuracy(
     return right / len(labels)
 
 
+def bytes_saved(compute: Callable[[], object]) -> int:
+    """The bytes that autograd keeps for the backward pass of what ``compute()`` does;
+    a storage that is kept twice counts once.
+    """
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = compute()  # alive until the end, so that no address is used twice
+    del kept
+    return sum(sizes.values())
+
+
 def save_model(model: nn.Module, name: str, record: dict) -> Path:
     """Write the weights to stored/`name`.safetensors and how they were made to
     stored/`name`.json.

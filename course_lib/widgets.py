@@ -17,7 +17,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
@@ -257,11 +257,14 @@ class FlowExplorer(LiveFigure):
     Parameters
     ----------
     f : MLPDynamics on R¹ or R², with tanh, ELU or ReLU
+        Or a dict of them, {label: network}, all of one shape: the stages of a training.
     start : sequence of float, the start that can be dragged
     span : (t_0, t_1), the interval the network was trained on
     window : one (low, high) for each component
     method, step_size, rtol, t_end
         The solver of the first picture, and how far it goes; t_end is t_1 unless given.
+    stage : int, which of the stages the first picture shows
+    data : array-like, shape (n, 2), dots in the picture: (y_1, y_2), or (t, y) on R¹
 
     Raises
     ------
@@ -277,7 +280,10 @@ class FlowExplorer(LiveFigure):
     widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
     activation = traitlets.Enum(["tanh", "elu", "relu"], read_only=True).tag(sync=True)
     time = traitlets.Bool(read_only=True).tag(sync=True)
-    weights = traitlets.Unicode().tag(sync=True)
+    weights = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    stages = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    stage = traitlets.CInt(0).tag(sync=True)
+    data = traitlets.List(read_only=True).tag(sync=True)
     start = Point().tag(sync=True)
     span = Point(read_only=True).tag(sync=True)
     window = traitlets.List(read_only=True).tag(sync=True)
@@ -288,28 +294,38 @@ class FlowExplorer(LiveFigure):
 
     def __init__(
         self,
-        f: MLPDynamics,
+        f: MLPDynamics | Mapping[str, MLPDynamics],
         *,
         start: Sequence[float],
         window: Sequence[tuple[float, float]],
         span: tuple[float, float] = (0.0, 1.0),
         t_end: float | None = None,
+        data: Sequence[Sequence[float]] = (),
         **settings,
     ):
-        layers, activation = _layers(f)
-        widths = [layers[0].in_features, *(layer.out_features for layer in layers)]
+        stages = dict(f) if isinstance(f, Mapping) else {"": f}
+        shapes = [_shape(net) for net in stages.values()]
+        if len(set(shapes)) != 1:
+            raise ValueError(
+                "the networks of f must have the same widths, the same function between "
+                f"their layers, and all or none take t; got {len(set(shapes))} kinds"
+            )
+        widths, activation, time = shapes[0]
         if len(window) != widths[-1] or widths[-1] > 2:
             raise ValueError(
                 f"window needs one (low, high) for each of the {widths[-1]} components "
                 f"of y, of which there may be one or two; got {window!r}"
             )
-        self.set_trait("widths", widths)
+        points = torch.as_tensor(data, dtype=torch.float64).reshape(-1, 2)
+        self.set_trait("widths", list(widths))
         self.set_trait("activation", activation)
-        self.set_trait("time", f.time)
+        self.set_trait("time", time)
+        self.set_trait("stages", [str(label) for label in stages])
+        self.set_trait("data", points.tolist())
         self.set_trait("span", list(span))
         self.set_trait("window", [[float(x) for x in pair] for pair in window])
         super().__init__(
-            weights=_encode(layers),
+            weights=[_encode(net) for net in stages.values()],
             start=list(start),
             t_end=span[1] if t_end is None else t_end,
             **settings,
@@ -318,11 +334,20 @@ class FlowExplorer(LiveFigure):
     @traitlets.validate("weights")
     def _whole(self, proposal):
         expected = sum(o * (i + 1) for i, o in pairwise(self.widths))
-        got = len(base64.b64decode(proposal.value)) / 4
-        if got != expected:
+        sizes = [len(base64.b64decode(text)) / 4 for text in proposal.value]
+        if sizes != [expected] * len(self.stages):
             raise traitlets.TraitError(
-                f"weights must be base64 of {expected} float32 numbers for a network "
-                f"of widths {list(self.widths)}, got {got:g}"
+                f"weights must hold {len(self.stages)} text(s), each base64 of {expected} "
+                f"float32 numbers for a network of widths {list(self.widths)}; got "
+                f"{len(sizes)} of {', '.join(f'{n:g}' for n in sizes)}"
+            )
+        return proposal.value
+
+    @traitlets.validate("stage")
+    def _existing(self, proposal):
+        if not 0 <= proposal.value < len(self.stages):
+            raise traitlets.TraitError(
+                f"stage must be from 0 to {len(self.stages) - 1}, got {proposal.value}"
             )
         return proposal.value
 
@@ -335,12 +360,12 @@ class FlowExplorer(LiveFigure):
         return proposal.value
 
     def field(self) -> MLPDynamics:
-        """The network that the page carries, in float64."""
+        """The network that the figure shows, as the page carries it, in float64."""
         activation = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU}[self.activation]
         dim, hidden = self.widths[-1], self.widths[1:-1]
         f = MLPDynamics(dim, hidden, time=self.time, activation=activation)
         numbers = torch.frombuffer(
-            bytearray(base64.b64decode(self.weights)), dtype=torch.float32
+            bytearray(base64.b64decode(self.weights[self.stage])), dtype=torch.float32
         )
         nn.utils.vector_to_parameters(numbers, f.parameters())
         return f.double()
@@ -359,8 +384,10 @@ class FlowExplorer(LiveFigure):
         return solve(self.field(), y0, t, method=self.method, **settings)
 
 
-def _layers(f: MLPDynamics) -> tuple[list[nn.Linear], str]:
-    """The linear layers of a network the browser can evaluate, and what is between."""
+def _shape(f: MLPDynamics) -> tuple[tuple[int, ...], str, bool]:
+    """Widths, activation and whether t is an input, of a network the browser can
+    evaluate.
+    """
     names = {nn.Tanh: "tanh", nn.ELU: "elu", nn.ReLU: "relu"}
     if not isinstance(f, MLPDynamics):
         raise TypeError(
@@ -373,14 +400,13 @@ def _layers(f: MLPDynamics) -> tuple[list[nn.Linear], str]:
             "between its layers f must have nn.Tanh, nn.ELU or nn.ReLU, got "
             + ", ".join(sorted(kind.__name__ for kind in between))
         )
-    return layers, names[between.pop()]
+    widths = (layers[0].in_features, *(layer.out_features for layer in layers))
+    return widths, names[between.pop()], f.time
 
 
-def _encode(layers: Sequence[nn.Linear]) -> str:
+def _encode(f: MLPDynamics) -> str:
     """W and b of every layer as base64 of float32: text survives where buffers do not."""
-    flat = [
-        p.detach().cpu().float().flatten() for la in layers for p in la.parameters()
-    ]
+    flat = [p.detach().cpu().float().flatten() for p in f.parameters()]
     return base64.b64encode(torch.cat(flat).numpy().tobytes()).decode()
 
 

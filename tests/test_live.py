@@ -22,11 +22,21 @@ def flow(dim=2):
     return FlowExplorer(f, start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4")
 
 
+def training_of_a_flow():
+    stages = {}
+    for n in (0, 10, 100):
+        torch.manual_seed(n)
+        stages[f"step {n}"] = MLPDynamics(2, (16,))
+    window, data = [(-2, 2)] * 2, torch.randn(50, 2)
+    return FlowExplorer(stages, start=[0.5, 0.5], window=window, data=data, stage=2)
+
+
 FIGURES = {
     "step size": StepSizeExplorer,
     "tolerance": ToleranceExplorer,
     "flow in the plane": flow,
     "flow in one dimension": lambda: flow(1),
+    "training of a flow": training_of_a_flow,
     "adjoint": AdjointExplorer,
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
@@ -210,8 +220,19 @@ def test_a_way_back_that_fails_says_so(show):
     expect(page.locator(".live-status")).to_contain_text("There is no gradient.")
 
 
+def test_a_slider_goes_through_the_stages_of_a_training(show):
+    page = show(state_of(training_of_a_flow()))
+    slider = page.get_by_label("Training")
+    expect(slider).to_have_attribute("aria-valuetext", "step 100")
+    drawn = page.locator(".live-line.ours").get_attribute("d")
+    slider.press("Home")
+    expect(slider).to_have_attribute("aria-valuetext", "step 0")
+    expect(page.locator(".live-line.ours")).not_to_have_attribute("d", drawn)
+    assert page.locator(".live-dots.data").get_attribute("d").count("M") == 50
+
+
 def test_broken_state_becomes_a_message_in_the_figure(show):
-    page = show(state_of(flow()) | {"weights": "!"})
+    page = show(state_of(flow()) | {"weights": ["!"]})
     expect(page.locator(".live-status")).to_contain_text("could not be drawn")
     page = show(state_of(StepSizeExplorer()) | {"_esm": "this is not a module"})
     expect(page.get_by_role("alert")).to_contain_text("could not start")

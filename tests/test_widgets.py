@@ -212,6 +212,32 @@ def test_a_flow_figure_carries_the_network_it_was_given():
     assert figure.solution().nfe == 8
 
 
+def test_a_flow_figure_carries_every_stage_of_a_training_and_shows_one():
+    stages = {f"step {n}": network(2) for n in (0, 100, 200)}
+    for factor, f in zip((0.5, 1.0, 2.0), stages.values()):
+        f.net[-1].weight.data *= factor
+    figure = FlowExplorer(
+        stages, start=(1.0, 0.5), window=((-2, 2), (-2, 2)), stage=1, data=[[0, 1]]
+    )
+    assert figure.stages == list(stages)
+    assert figure.data == [[0.0, 1.0]]
+    ends = []
+    for figure.stage, f in enumerate(stages.values()):
+        for p, q in zip(f.parameters(), figure.field().parameters()):
+            assert torch.equal(p.double(), q)
+        ends.append(figure.solution().ys[-1])
+    assert not torch.allclose(ends[0], ends[1])
+
+
+@pytest.mark.parametrize(
+    "other", [network(2, nn.ELU), network(2, hidden=(5,)), network(2, time=True)]
+)
+def test_stages_of_different_kinds_are_refused(other):
+    stages = {"start": network(2), "end": other}
+    with pytest.raises(ValueError, match=r"same widths.*2 kinds"):
+        FlowExplorer(stages, start=(0, 0), window=((-2, 2), (-2, 2)))
+
+
 @pytest.mark.parametrize("problem", ["ring", "spiral", "oscillator", "pendulum"])
 def test_an_adjoint_figure_shows_the_course_s_own_adjoint(problem):
     figure = AdjointExplorer(problem=problem, target=[1.0, -0.5], rtol=1e-6)
@@ -255,7 +281,12 @@ def test_a_contracting_flow_makes_the_adjoint_wrong_in_silence_and_then_loudly()
         (flow, "method", "implicit", "bosh3"),
         (flow, "start", [1.0], "2 components"),
         (flow, "t_end", 0.0, "positive"),
-        (flow, "weights", "AAAA", "base64"),
+        (flow, "weights", ["AAAA"], "base64"),
+        (flow, "weights", [], "1 text"),
+        (flow, "stage", 1, "from 0 to 0"),
+        (flow, "stage", -1, "from 0 to 0"),
+        (flow, "stages", ["end"], "read-only"),
+        (flow, "data", [[0, 0]], "read-only"),
         (flow, "widths", [2, 3, 2], "read-only"),
     ],
 )
@@ -271,8 +302,8 @@ def test_a_trait_refuses_what_makes_no_sense_and_says_what_is_allowed(
 
 def test_new_weights_of_the_right_size_are_taken():
     figure = flow()
-    size = len(base64.b64decode(figure.weights))
-    figure.weights = base64.b64encode(bytes(size)).decode()
+    size = len(base64.b64decode(figure.weights[0]))
+    figure.weights = [base64.b64encode(bytes(size)).decode()]
     assert not figure.field()(torch.tensor(0.0), torch.ones(2).double()).any()
 
 

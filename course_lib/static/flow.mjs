@@ -1,6 +1,6 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
 import { METHODS } from "./tables.mjs";
-import { decode, linspace, mlpField, sample, solve } from "./ode.mjs";
+import { decode, interpolate, linspace, mlpField, solve } from "./ode.mjs";
 import { choice, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
 
 const ARROWS = 17; // along the time axis
@@ -27,10 +27,12 @@ function render({ model, el }) {
   const title = "Paths along the field of a trained network";
   const figure = frame(el, model, { title, draw });
   const controls = addControls(figure, model, window_);
+  const data = get("data");
   legend(figure, [
     ["faint", "field, and paths from other starts"],
     ["ours", "path from the start you drag"],
     ["exact wide", "the same path, solved exactly"],
+    ...(data.length ? [["data", "observations"]] : []),
   ]);
   const paper = plot(figure, { title: "The learnt field and paths along it", height: 380 });
   const place = handle(paper, "ours", {
@@ -43,8 +45,8 @@ function render({ model, el }) {
   let kept = "";
 
   function draw() {
-    if (loaded !== get("weights")) {
-      loaded = get("weights");
+    if (loaded !== get("weights")[get("stage")]) {
+      loaded = get("weights")[get("stage")];
       const [widths, activation, time] = ["widths", "activation", "time"].map(get);
       f = mlpField({ widths, activation, time, weights: decode(loaded) });
       kept = "";
@@ -61,9 +63,10 @@ function render({ model, el }) {
     const exact = solve(f, get("start"), [t0, t1], { method: "dopri5", rtol: 1e-8, atol: 1e-8 });
     const path = solve(f, get("start"), [t0, t1], settings);
     const trained = dim === 1 && t1 > get("span")[1] ? get("span")[1] : NaN;
+    paper.dots("data", data, "data");
     paper.line("trained", window_[0].map((y) => [trained, y]), "faint dashed");
-    paper.line("exact", curve(exact, "dopri5"), "exact wide");
-    paper.line("ours", curve(path, get("method")), "ours thin");
+    paper.line("exact", curve(exact, "dopri5", 160), "exact wide");
+    paper.line("ours", curve(path, get("method"), 160), "ours thin");
     paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");
     place();
     return describe(model, path, exact, window_);
@@ -81,6 +84,12 @@ function addControls(figure, model, window_) {
   const tolerance = slider(figure, model, "rtol", "Tolerance", { min: 1e-7, max: 1, log: true, step: 0.1 });
   const [t0, t1] = model.get("span");
   slider(figure, model, "t_end", "End time", { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) });
+  const stages = model.get("stages");
+  if (stages.length > 1) {
+    const format = (stage) => stages[stage];
+    const steps = { min: 0, max: stages.length - 1, step: 1, format };
+    slider(figure, model, "stage", "Training", steps);
+  }
   window_.forEach(([min, max], d) => {
     const label = window_.length === 1 ? "Start y" : `Start ${NAMES[d]}`;
     slider(figure, model, "start", label, { min, max, lens: coordinate(d) });
@@ -104,17 +113,24 @@ function between(axis, from, to) {
 
 const nodes = (path) => path.ys.map((y, i) => (y.length === 1 ? [path.ts[i], y[0]] : y));
 
-// The path as a curve: dense output where the method has it, else its steps.
-function curve(path, method, n = 120) {
-  if (!METHODS[method].dense || path.stopped) return nodes(path);
-  const times = linspace(path.ts[0], path.ts.at(-1), n);
-  return sample(path, times, method).map((y, i) => (y.length === 1 ? [times[i], y[0]] : y));
+// The path as a curve of about `detail` points: its steps, and points inside them where
+// the method has dense output.
+function curve(path, name, detail) {
+  const method = METHODS[name];
+  const pieces = method.dense ? clamp(Math.ceil(detail / path.accepted), 1, 16) : 1;
+  const points = nodes(path);
+  return points.flatMap((point, i) => {
+    const step = path.steps[i];
+    const inside = step ? linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1) : [];
+    const y = inside.map((t) => interpolate(step, method, t));
+    return [point, ...y.map((v, j) => (v.length === 1 ? [inside[j], v[0]] : v))];
+  });
 }
 
 function drawFan(paper, f, window_, span, settings) {
   paper.line("field", strokes(paper, f, window_, span), "faint hair");
   const paths = fan(window_).map((start) =>
-    curve(solve(f, start, span, settings), settings.method, 40),
+    curve(solve(f, start, span, settings), settings.method, 96),
   );
   paper.line("fan", paths.flatMap((points) => [...points, [NaN, NaN]]), "faint thin");
 }

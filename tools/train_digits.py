@@ -1,0 +1,225 @@
+"""The digit classifiers of chapter 09 on all 60,000 images, one recipe for all of them.
+
+Every run adds a row to results/mnist.json, in the place of an older one of the same
+model and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_lib import data, models, training
+from tools.common import describe_device, record
+
+RESULTS = Path(__file__).parents[1] / "results" / "mnist.json"
+TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
+
+
+def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> Tensor:
+    """The images, each turned, stretched by up to 10 % and shifted a little at random."""
+    n, size = len(images), images.shape[-1]
+    angle = (2 * torch.rand(n, device=images.device) - 1) * math.radians(degrees)
+    scale = 1 + 0.1 * (2 * torch.rand(n, device=images.device) - 1)
+    shift = (2 * torch.rand(n, 2, device=images.device) - 1) * 2 * pixels / size
+    turn = (
+        torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), dim=1).view(
+            n, 2, 2
+        )
+        * scale[:, None, None]
+    )
+    grid = F.affine_grid(
+        torch.cat((turn, shift[:, :, None]), dim=2), images.shape, align_corners=False
+    )
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def scores(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits, the stem computed in bfloat16 and the rest in float32: an error
+    estimate of 1e-3 does not survive numbers of three digits.
+    """
+    if not isinstance(model, models.DigitClassifier):
+        return model(images)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        features = model.stem(images)
+    return model.head(model.body(features.float()))
+
+
+@contextmanager
+def counted_calls(model: nn.Module):
+    """A list whose one entry is how often the model's vector field was called."""
+    calls = [0]
+
+    def add(module, inputs):
+        calls[0] += 1
+
+    fields = [m for m in model.modules() if isinstance(m, models.ConvDynamics)]
+    hooks = [field.register_forward_pre_hook(add) for field in fields]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one model, evaluate it, and add its row to the results."""
+    training.seed(args.seed)
+    device = training.device()
+    digits, test = data.mnist(train=True, full=True), data.mnist(train=False, full=True)
+    model = models.digit_model(args.model).to(device)
+    batches = training.minibatches(
+        digits.images, digits.labels, size=128, seed=args.seed
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=1e-2)
+    total = args.epochs * len(batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=total
+    )
+    forward, backward = [], []  # calls of f in every step
+
+    def loss(images, labels):
+        backward.append(calls[0])
+        calls[0] = 0
+        logits = scores(model, jittered(images.to(device)))
+        forward.append(calls[0])
+        calls[0] = 0
+        return F.cross_entropy(logits, labels.to(device))
+
+    with counted_calls(model) as calls:
+        history = training.fit(
+            model, batches, loss, optimizer, epochs=args.epochs, scheduler=schedule
+        )
+    made = record(
+        args,
+        history.seconds,
+        model=args.model,
+        train=digits.source,
+        test=test.source,
+        epochs=args.epochs,
+        recipe=f"AdamW {args.lr:g}, one cycle, batches of 128, jittered images, stem in bfloat16",
+        solver=solver_of(model),
+        parameters=models.count_parameters(model),
+        final_loss=statistics.fmean(history.losses[-100:]),
+        calls_forward=thinned(forward),
+        calls_backward=thinned(backward[1:]),
+        test_accuracy=training.accuracy(
+            model, test.images.to(device), test.labels.to(device)
+        ),
+        **robustness(model, test),
+    )
+    print({key: value for key, value in made.items() if "calls" not in key})
+    keep(made)
+    if args.name:
+        training.save_model(model, args.name, made)
+
+
+def solver_of(model: nn.Module) -> str:
+    """The solver of an ODE block in words; empty for the other models."""
+    body = getattr(model, "body", None)
+    if not isinstance(body, models.NeuralODE):
+        return ""
+    settings = ", ".join(f"{k} {v}" for k, v in body.solver_settings.items())
+    return f"{body.solve.__name__}, {settings}"
+
+
+def thinned(counts: list[int], every: int = 50) -> list[float]:
+    """Means over stretches of `every` steps; nothing for a model without a solver."""
+    if not any(counts):
+        return []
+    return [
+        round(statistics.fmean(counts[i : i + every]), 2)
+        for i in range(0, len(counts) - every + 1, every)
+    ]
+
+
+def robustness(model: nn.Module, test: data.ImageSet) -> dict:
+    """Test accuracy and calls of f of an ODE block with dopri5 at other tolerances."""
+    if not isinstance(getattr(model, "body", None), models.NeuralODE):
+        return {}
+    found, trained = {}, model.body
+    for tolerance in TOLERANCES:
+        model.body = models.NeuralODE(trained.f, rtol=tolerance, atol=tolerance)
+        model.to(training.device())
+        with counted_calls(model) as calls:
+            right = training.accuracy(
+                model,
+                test.images.to(training.device()),
+                test.labels.to(training.device()),
+            )
+        solves = len(test.labels) / 1000
+        found[f"{tolerance:g}"] = {"accuracy": right, "calls": calls[0] / solves}
+    model.body = trained
+    return {"dopri5_at": found}
+
+
+def read() -> dict:
+    """The results so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+
+
+def keep(row: dict) -> None:
+    """Put a row into the results, in the place of the same model's with the same seed."""
+    results = read()
+
+    def other(old):
+        return (old["model"], old["seed"]) != (row["model"], row["seed"])
+
+    results["rows"] = sorted(
+        [*filter(other, results["rows"]), row],
+        key=lambda r: (list(models.DIGIT_MODELS).index(r["model"]), r["seed"]),
+    )
+    write(results)
+
+
+def write(results: dict) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Time and memory of a training step of every model, fresh weights, taken in turn so
+    that all of them meet the same machine.
+    """
+    training.seed(args.seed)
+    device = training.device()
+    images, labels = torch.rand(128, 1, 28, 28), torch.randint(10, (128,))
+    images, labels = images.to(device), labels.to(device)
+    built = {name: models.digit_model(name).to(device) for name in models.DIGIT_MODELS}
+
+    def forward(model):
+        return F.cross_entropy(scores(model, images), labels)
+
+    times = {name: [] for name in built}
+    for _ in range(args.rounds):
+        for name, model in built.items():
+            times[name].append(seconds_of(model, forward))
+    costs = {
+        name: {
+            "ms_a_step": 1000 * min(times[name]),
+            "bytes_saved": training.bytes_saved(partial(forward, model)),
+        }
+        for name, model in built.items()
+    }
+    about = f"{describe_device()}, the fastest of {args.rounds} rounds, batch of 128"
+    write(read() | {"costs_measured_on": about, "costs": costs})
+    print(json.dumps(costs, indent=1))
+
+
+def seconds_of(model: nn.Module, forward) -> float:
+    """Wall time of ``forward(model)`` and its way back, with the GPU's share."""
+    start = time.perf_counter()
+    forward(model).backward()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

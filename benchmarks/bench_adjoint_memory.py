@@ -12,23 +12,17 @@ from benchmarks.common import report
 from course_lib.adjoint import odeint_adjoint
 from course_lib.models import MLPDynamics
 from course_lib.solvers import odeint
+from course_lib.training import bytes_saved
 
 
-def bytes_saved(solver, steps: int) -> int:
-    """Bytes of all tensors that autograd keeps for the backward pass of a solve with
-    `steps` RK4 steps.
+def bytes_kept(solver, steps: int) -> int:
+    """Bytes that autograd keeps for the backward pass of a solve with `steps` RK4
+    steps.
     """
     torch.manual_seed(0)
     f, y0 = MLPDynamics(2, (50,)), torch.randn(20, 2, requires_grad=True)
-    kept = []
-
-    def pack(tensor):
-        kept.append(tensor.numel() * tensor.element_size())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        solver(f, y0, torch.tensor([0.0, 1.0]), method="rk4", step_size=1 / steps)
-    return sum(kept)
+    t, settings = torch.tensor([0.0, 1.0]), dict(method="rk4", step_size=1 / steps)
+    return bytes_saved(lambda: solver(f, y0, t, **settings))
 
 
 if __name__ == "__main__":
@@ -36,8 +30,8 @@ if __name__ == "__main__":
     rows = [
         {
             "steps": n,
-            "bytes direct": bytes_saved(odeint, n),
-            "bytes adjoint": bytes_saved(odeint_adjoint, n),
+            "bytes direct": bytes_kept(odeint, n),
+            "bytes adjoint": bytes_kept(odeint_adjoint, n),
         }
         for n in counts
     ]

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from course_lib.data import generator
 
 STORED = Path(__file__).with_name("stored")
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,21 @@ def load_model(model: nn.Module, name: str) -> dict:
         )
     model.load_state_dict(load_file(path))
     return json.loads(path.with_suffix(".json").read_text())
+
+
+def results(name: str) -> dict:
+    """What a long training or a benchmark wrote to results/`name`.json.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there: results are part of the course's repository and not of the
+        package.
+    """
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no results {name!r}: clone the course's repository and install it with "
+            "`pip install -e .`; its folder results/ holds them"
+        )
+    return json.loads(path.read_text())

@@ -190,6 +190,21 @@ def test_a_classifier_turns_images_into_ten_logits_by_way_of_six_by_six():
     assert net(images).shape == (2, 10)
 
 
+@pytest.mark.parametrize("name", models.DIGIT_MODELS)
+def test_every_rival_turns_images_into_ten_logits_and_its_seed_fixes_its_weights(name):
+    images, made = torch.rand(2, 1, 28, 28), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        made.append(models.digit_model(name)(images))
+    assert made[0].shape == (2, 10)
+    assert torch.equal(*made)
+
+
+def test_an_unknown_rival_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"mlp, resnet.*got 'resnet6'"):
+        models.digit_model("resnet6")
+
+
 def test_the_odenet_solves_at_a_tolerance_of_a_thousandth_unless_told_otherwise():
     assert models.digit_odenet().body.solver_settings == {"rtol": 1e-3, "atol": 1e-3}
     fixed = models.digit_odenet(solve=odeint, method="rk4", step_size=0.5).body

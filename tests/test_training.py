@@ -14,7 +14,7 @@ from torch import nn
 
 from course_lib import data, latent, models, training
 from course_lib.solvers import odeint
-from tools.pretrain import spiral_errors
+from tools.train_spirals import spiral_errors
 
 X = torch.linspace(-1, 1, 10)[:, None]
 LINE = 2 * X + 1
@@ -251,3 +251,20 @@ def test_the_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says()
         # Solved at 1e-3, in steps that rounding may move.
         assert error == pytest.approx(record[name], rel=0.01), name
     assert models.count_parameters(model) == record["parameters"]
+
+
+# --- what is kept for the way back ------------------------------------------------------
+
+
+def test_bytes_saved_counts_what_autograd_keeps_and_each_storage_once():
+    x = torch.ones(1000, requires_grad=True)
+    assert training.bytes_saved(lambda: x.sin()) == 4000  # the input
+    assert training.bytes_saved(lambda: (x * x).sum()) == 4000  # kept twice
+    assert training.bytes_saved(lambda: (x.exp() * x).sum()) == 8000  # exp(x) and x
+    assert training.bytes_saved(lambda: x.detach().sin()) == 0
+
+
+def test_results_are_read_from_the_repository_or_their_absence_is_explained():
+    assert training.results("figures")["rows"]
+    with pytest.raises(FileNotFoundError, match=r"no results 'figure'.*pip install -e"):
+        training.results("figure")

@@ -13,7 +13,6 @@ import statistics
 import time
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 from course_lib import data, models, training
 from tools.common import describe_device, record
 
-RESULTS = Path(__file__).parents[1] / "results" / "mnist.json"
+RESULTS = training.RESULTS / "mnist.json"
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 

@@ -5,7 +5,7 @@ READY := .venv/ready
 
 CHAPTERS := $(wildcard chapters/*.ipynb)
 # The longest first, so that two at a time end together.
-LONGEST  := chapters/09_mnist.ipynb chapters/13_latent_odes.ipynb
+LONGEST  := chapters/09_mnist.ipynb chapters/10_how_deep_is_it.ipynb chapters/13_latent_odes.ipynb
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
 PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets templates -type f)

@@ -79,6 +79,12 @@ def tables() -> str:
     )
 
 
+def script(name: str) -> str:
+    """A JavaScript file as it travels in a page: without comment lines and empty ones."""
+    text = (STATIC / name).read_text(encoding="utf-8")
+    return re.sub(r"^[ \t]*(//.*)?\n", "", text, flags=re.MULTILINE)
+
+
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
 
@@ -95,11 +101,7 @@ def module(name: str) -> str:
         if file in seen:
             return
         seen.add(file)
-        source = (
-            tables()
-            if file == "tables.mjs"
-            else (STATIC / file).read_text(encoding="utf-8")
-        )
+        source = tables() if file == "tables.mjs" else script(file)
         for dependency in IMPORT.findall(source):
             add(dependency)
         source = IMPORT.sub("", source)

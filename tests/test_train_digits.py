@@ -65,9 +65,20 @@ def test_jittered_digits_stay_digits_and_move_by_pixels():
     assert shift.mean() > 0.5 and shift.max() < 2 + 14 * math.sin(math.radians(10)) + 1
 
 
-@pytest.mark.parametrize("name", ["odenet", "rknet"])
-def test_scores_with_a_stem_in_bfloat16_are_close_to_those_in_float32(name):
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("mlp", "float32"),
+        ("odenet", "stem in bfloat16"),
+        ("rknet", "bfloat16"),
+        ("no body", "bfloat16"),
+    ],
+)
+def test_scores_in_the_precision_of_a_model_are_close_to_those_in_float32(
+    name, precision
+):
     training.seed(0)
+    assert train_digits.precision(models.digit_model(name)) == precision
     model, images = models.digit_model(name), data.mnist(train=False).images[:8]
     with torch.no_grad():
         exact = model(images)

@@ -129,6 +129,41 @@ class NeuralODE(nn.Module):
         )
 
 
+class AugmentedODE(NeuralODE):
+    """A neural ODE on a larger space: append `extra` zeros to the input, then flow.
+
+    In the new directions paths can pass each other, which on the line and in the plane
+    they cannot always.
+
+    Parameters
+    ----------
+    f : Module ``f(t, y) -> dy/dt``, y of shape (..., dim + extra)
+    extra : int, how many zeros; none makes it a `NeuralODE`
+    t, solve, **solver_settings
+        As in `NeuralODE`.
+
+    References
+    ----------
+    Dupont, Doucet, Teh, *Augmented Neural ODEs*, 2019.
+    """
+
+    def __init__(
+        self, f: nn.Module, extra: int, t: Sequence[float] = (0.0, 1.0), **settings
+    ):
+        if extra < 0:
+            raise ValueError(f"extra must be a number of zeros to append, got {extra}")
+        super().__init__(f, t, **settings)
+        self.extra = extra
+
+    def lift(self, x: Tensor) -> Tensor:  # (*, dim) -> (*, dim + extra)
+        """The input with zeros behind it."""
+        return nn.functional.pad(x, (0, self.extra))
+
+    def trajectory(self, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
+        """The states of the lifted y0 at the times `t`, shape (len(t), *, dim + extra)."""
+        return super().trajectory(self.lift(y0), t)
+
+
 class ResNet(nn.Module):
     """``y ← y + (total / depth) f(t_l, y)`` at ``t_l = l total / depth``, l = 0 … depth
     - 1: a residual network.

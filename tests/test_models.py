@@ -135,6 +135,33 @@ def test_the_layer_gives_the_same_values_and_gradients_with_either_library_and_g
     )
 
 
+def test_an_augmented_layer_flows_the_input_with_zeros_behind_it():
+    f, x, t = models.MLPDynamics(3, (8,)).double(), batch_of(4, 2), [0.0, 0.5, 1.0]
+    layer = models.AugmentedODE(f, 1, solve=odeint)
+    lifted = torch.cat((x, torch.zeros(4, 1).double()), dim=1)
+    assert torch.equal(layer.lift(x), lifted)
+    assert torch.equal(layer(x), odeint(f, lifted, [0.0, 1.0])[-1])
+    assert torch.equal(layer.trajectory(x, t), odeint(f, lifted, t))
+
+
+def test_an_augmented_layer_without_zeros_is_a_neural_ode(field):
+    x, settings = batch_of(5, 2), dict(t=(0.0, 2.0), method="euler", step_size=0.5)
+    augmented = models.AugmentedODE(field, 0, **settings)
+    assert torch.equal(augmented(x), models.NeuralODE(field, **settings)(x))
+
+
+def test_an_augmented_layer_hands_gradients_to_its_input_and_its_field():
+    f, x = models.MLPDynamics(4, (8,)).double(), batch_of(3, 2).requires_grad_()
+    end = models.AugmentedODE(f, 2)(x)
+    gradients = torch.autograd.grad(end.square().sum(), (x, *f.parameters()))
+    assert all(g.abs().max() > 0 for g in gradients)
+
+
+def test_an_augmented_layer_cannot_append_fewer_than_no_zeros(field):
+    with pytest.raises(ValueError, match="extra must be a number of zeros"):
+        models.AugmentedODE(field, -1)
+
+
 @pytest.mark.parametrize("depth", [1, 4, 10])
 def test_a_residual_network_with_shared_weights_is_eulers_method(field, depth):
     y0, total = batch_of(4, 2), 2.0

@@ -211,14 +211,20 @@ export function plot(figure, { title, height = 260, wide = false }) {
 
 const pixel = (v) => Math.round(v * 10) / 10;
 
+// Points closer than two pixels to the one before are left out, but for the last.
 function path(points, { x, y }) {
   let d = "";
   let pen = "M";
-  for (const p of points) {
-    const [px, py] = [x(p[0]), y(p[1])];
+  let [fromX, fromY] = [NaN, NaN];
+  for (let i = 0; i < points.length; i++) {
+    const [px, py] = [x(points[i][0]), y(points[i][1])];
     if (Number.isFinite(px) && Number.isFinite(py)) {
+      const next = points[i + 1];
+      const between = pen === "L" && next && Number.isFinite(next[0] + next[1]);
+      if (between && Math.abs(px - fromX) < 2 && Math.abs(py - fromY) < 2) continue;
       // Far outside the window a renderer loses precision: hold the pen nearby.
       d += `${pen}${pixel(near(px))} ${pixel(near(py))}`;
+      [fromX, fromY] = [px, py];
       pen = "L";
     } else {
       pen = "M";

@@ -117,14 +117,15 @@ const nodes = (path) => path.ys.map((y, i) => (y.length === 1 ? [path.ts[i], y[0
 // the method has dense output.
 function curve(path, name, detail) {
   const method = METHODS[name];
-  const pieces = method.dense ? clamp(Math.ceil(detail / path.accepted), 1, 16) : 1;
   const points = nodes(path);
-  return points.flatMap((point, i) => {
-    const step = path.steps[i];
-    const inside = step ? linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1) : [];
-    const y = inside.map((t) => interpolate(step, method, t));
-    return [point, ...y.map((v, j) => (v.length === 1 ? [inside[j], v[0]] : v))];
+  const pieces = method.dense ? clamp(Math.ceil(detail / path.accepted), 1, 16) : 1;
+  if (pieces === 1) return points;
+  const curved = path.steps.flatMap((step, i) => {
+    const inside = linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1);
+    const ys = inside.map((t) => interpolate(step, method, t));
+    return [points[i], ...ys.map((y, j) => (y.length === 1 ? [inside[j], y[0]] : y))];
   });
+  return [...curved, points.at(-1)];
 }
 
 function drawFan(paper, f, window_, span, settings) {

@@ -34,8 +34,8 @@ from playwright.sync_api import sync_playwright
 from torch import nn
 
 from benchmarks.common import report
-from course_lib import widgets
-from course_lib.models import MLPDynamics
+from course_lib import data, training, widgets
+from course_lib.models import MLPDynamics, digit_odenet
 from tools.browser import find
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +83,13 @@ def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
     return widgets.FlowExplorer(f, start=(1, 0), span=(0, 3), window=window, **settings)
 
 
+def digits() -> widgets.DigitDepthExplorer:
+    """The stored ODE-Net and thirty test digits."""
+    model, test = digit_odenet(), data.mnist(train=False)
+    training.load_model(model, "mnist_odenet")
+    return widgets.DigitDepthExplorer(model, test.images, test.labels, range(30))
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 CASES = {
     "step size: h": Case(widgets.StepSizeExplorer, "Step size h", 16),
@@ -99,6 +106,7 @@ CASES = {
         lambda: flow(32, method="rk4", step_size=0.03), "Step size h", 33, HUNDRED
     ),
     "flow, dopri5: rtol": Case(lambda: flow(method="dopri5"), "Tolerance", 33),
+    "digit: rtol": Case(digits, "Tolerance", 300),
 }
 
 MEASURE = """async ({ label, moves, between }) => {

@@ -289,6 +289,27 @@ def digit_model(name: str) -> nn.Module:
     return model
 
 
+# --- clothes ----------------------------------------------------------------------------
+
+
+def fashion_odenet(*, solve: Callable = odeint, **solver_settings) -> nn.Sequential:
+    """A small ODE-Net for Fashion-MNIST: images (B, 1, 28, 28) to logits (B, 10).
+
+    One convolution makes a state of 2028 numbers, which flows through a narrow network
+    (2028-16-16-2028) and is read off by one linear layer. tsit5 at tolerance 1e-3
+    unless `solver_settings` say otherwise.
+    """
+    settings = solver_settings or dict(method="tsit5", rtol=1e-3, atol=1e-3)
+    f = MLPDynamics(2028, (16, 16), activation=nn.ReLU)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3),  # (B, 3, 26, 26)
+        nn.ReLU(),
+        nn.Flatten(),  # (B, 2028)
+        NeuralODE(f, solve=solve, **settings),
+        nn.Linear(2028, 10),
+    )
+
+
 def count_parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import math
 import re
@@ -27,10 +28,16 @@ import anywidget
 import torch
 import traitlets
 from IPython.display import display
+from PIL import Image
 from torch import Tensor, nn
 
 from course_lib.adjoint import AugmentedFlow
-from course_lib.models import MLPDynamics
+from course_lib.models import (
+    ConvDynamics,
+    DigitClassifier,
+    MLPDynamics,
+    NeuralODE,
+)
 from course_lib.solvers import Solution, adaptive_steps, odeint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.tableaus import METHODS
@@ -484,3 +491,160 @@ class AdjointExplorer(LiveFigure):
         return AdjointSolution(
             forward, last.y_next[1], exact, last.y_next[0], flow.f.nfe
         )
+
+
+@dataclass(frozen=True)
+class DigitSolution:
+    """What a DigitDepthExplorer shows.
+
+    Attributes
+    ----------
+    solve : Solution, `ys` holds both ends of the ODE block, shape (2, 1, 64, 6, 6)
+    probabilities : Tensor, shape (10,)
+    answer : int, the most probable class
+    """
+
+    solve: Solution
+    probabilities: Tensor
+    answer: int
+
+
+class DigitDepthExplorer(LiveFigure):
+    """A digit, a tolerance, and how often the solver calls f to classify it.
+
+    The page carries the ODE block and the head in 16 bits a number, and what the stem
+    makes of each digit in 8.
+
+    Parameters
+    ----------
+    model : DigitClassifier with an ODE block of `ConvDynamics` on 64 × 6 × 6 numbers
+    images : Tensor, shape (n, 1, 28, 28)
+    labels : Tensor, shape (n,)
+    indices : sequence of int, which of them to offer
+    digit : int, the one of the first picture: its place in `indices`
+    rtol : float, positive; atol is the same
+
+    Raises
+    ------
+    TypeError, ValueError, TraitError
+        For a network or a value that does not fit; the message says what does.
+    """
+
+    _esm = module("digit.mjs")
+    still = (
+        "A live figure: the steps of the solver and the class probabilities of an "
+        "ODE-Net, for a digit and a tolerance of your choice."
+    )
+    weights = traitlets.List(read_only=True).tag(sync=True)
+    features = traitlets.List(read_only=True).tag(sync=True)
+    pictures = traitlets.List(read_only=True).tag(sync=True)
+    labels = traitlets.List(read_only=True).tag(sync=True)
+    names = traitlets.List(read_only=True).tag(sync=True)
+    digit = traitlets.CInt(0).tag(sync=True)
+    rtol = Positive(1e-3).tag(sync=True)
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: DigitClassifier,
+        images: Tensor,
+        labels: Tensor,
+        indices: Sequence[int],
+        **settings,
+    ):
+        _check_classifier(model)
+        indices = list(indices)
+        chosen = images[indices].cpu()
+        device = next(model.parameters()).device
+        states = model.stem(chosen.to(device))
+        likely = model.head(model.body(states)).softmax(1).cpu()
+        parameters = [*model.body.f.parameters(), *model.head.parameters()]
+        flat = torch.cat([p.flatten() for p in parameters])
+        self.set_trait("weights", _whole_numbers(flat, torch.int16))
+        self.set_trait("features", [_whole_numbers(y, torch.int8) for y in states])
+        self.set_trait("pictures", [_png(image[0]) for image in chosen])
+        self.set_trait("labels", labels[indices].tolist())
+        rows = zip(indices, self.labels, likely.tolist())
+        self.set_trait("names", [_name(*row) for row in rows])
+        super().__init__(**settings)
+
+    @traitlets.validate("digit")
+    def _offered(self, proposal):
+        if not 0 <= proposal.value < len(self.labels):
+            raise traitlets.TraitError(
+                f"digit must lie between 0 and {len(self.labels) - 1}, got {proposal.value}"
+            )
+        return proposal.value
+
+    def network(self) -> DigitClassifier:
+        """The ODE block and the head that the page carries, in float64; its stem is not
+        the trained one.
+        """
+        model = DigitClassifier(NeuralODE(ConvDynamics())).double()
+        parameters = [*model.body.f.parameters(), *model.head.parameters()]
+        nn.utils.vector_to_parameters(_numbers(self.weights, torch.int16), parameters)
+        return model
+
+    @torch.no_grad()
+    def solution(self) -> DigitSolution:
+        """What the figure shows, from the same rounded numbers.
+
+        Raises
+        ------
+        SolverError
+            If the solve cannot go on.
+        """
+        model = self.network()
+        y0 = _numbers(self.features[self.digit], torch.int8).view(1, 64, 6, 6)
+        made = solve(model.body.f, y0, [0.0, 1.0], rtol=self.rtol, atol=self.rtol)
+        likely = model.head(made.ys[-1]).softmax(1)[0]
+        return DigitSolution(made, likely, likely.argmax().item())
+
+
+def _check_classifier(model) -> None:
+    if not isinstance(model, DigitClassifier):
+        raise TypeError(
+            f"model must be a course_lib.models.DigitClassifier, got {type(model).__name__}"
+        )
+    f = getattr(model.body, "f", None)
+    if not isinstance(f, ConvDynamics):
+        raise TypeError(
+            "the body of model must be a NeuralODE of ConvDynamics, got "
+            f"{type(model.body).__name__}"
+        )
+    shape = (f.conv1.out_channels, f.norm1.num_groups)
+    if shape != (64, 32):
+        raise ValueError(
+            f"model must have 64 channels in 32 groups, got {shape[0]} in {shape[1]}"
+        )
+
+
+def _whole_numbers(x: Tensor, kind: torch.dtype) -> list:
+    """x in whole numbers, as base64, and the unit they count: [text, unit]."""
+    x = x.detach().cpu().double().flatten()
+    unit = x.abs().max().item() / torch.iinfo(kind).max
+    counts = (x / unit).round().to(kind)
+    return [base64.b64encode(counts.numpy().tobytes()).decode(), unit]
+
+
+def _numbers(coded: Sequence, kind: torch.dtype) -> Tensor:
+    """What `_whole_numbers` wrote, in float64."""
+    text, unit = coded
+    counts = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=kind)
+    return counts.double() * unit
+
+
+def _png(image: Tensor) -> str:
+    """An image, shape (28, 28), ink being 1, as the address of a picture."""
+    pixels = (255 * (1 - image)).round().to(torch.uint8).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _name(index: int, label: int, likely: list[float]) -> str:
+    """What the picker calls a digit: hard is one the model gives less than 90 %."""
+    answer = likely.index(max(likely))
+    if answer != label:
+        return f"{label}, read as {answer} (no. {index})"
+    return f"{label}{', hard' if likely[label] < 0.9 else ''} (no. {index})"

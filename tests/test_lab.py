@@ -25,6 +25,11 @@ CELLS = {
     "read flow": "print(*v.start)",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
+    "digit": "from course_lib.models import digit_odenet\n"
+    "torch.manual_seed(0)\n"
+    "d = DigitDepthExplorer(digit_odenet(), torch.rand(3, 1, 28, 28),\n"
+    "                       torch.arange(3), range(3))\nd",
+    "read digit": "print(d.digit, d.rtol)",
 }
 # What would ask for attention, or for the network.
 SETTINGS = {
@@ -125,10 +130,10 @@ def tab(browser, server):
     page.set_default_timeout(SOON)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server, timeout=LOADING)
-    cell(page, "read adjoint").wait_for(timeout=LOADING)
+    cell(page, "read digit").wait_for(timeout=LOADING)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    last = cell(page, "read adjoint").locator(".jp-InputPrompt")
+    last = cell(page, "read digit").locator(".jp-InputPrompt")
     expect(last).to_have_text(f"[{len(CELLS)}]:", timeout=LOADING)
     yield page, errors
     context.close()
@@ -229,7 +234,7 @@ def holds(slider):
 # --- tests ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["steps", "flow", "adjoint"])
+@pytest.mark.parametrize("name", ["steps", "flow", "adjoint", "digit"])
 def test_running_a_cell_draws_its_figure(page, name):
     expect(figure(page, name)).to_have_attribute("data-drawn", re.compile("[1-9]"))
     expect(figure(page, name).locator(".live-line.ours").first).to_have_attribute(
@@ -334,6 +339,11 @@ def test_a_dragged_point_follows_the_mouse_and_is_known_in_python(page, name, la
         return [float(x) for x in text.split()] == pytest.approx(shown, abs=0.05)
 
     read(page, f"read {name}", same)
+
+
+def test_a_digit_is_chosen_and_known_in_python_as_a_number(page):
+    figure(page, "digit").get_by_label("Digit").select_option("2")
+    read(page, "read digit", lambda text: text.startswith("2 "))
 
 
 def test_the_page_had_no_errors(tab):

@@ -1,15 +1,17 @@
 """The live figures in a browser, on a page of their own: hands, keys, extremes, failures."""
 
 import json
+import re
 
 import pytest
 import torch
 from conftest import ROOT
 from playwright.sync_api import expect
 
-from course_lib.models import MLPDynamics
+from course_lib.models import MLPDynamics, digit_odenet
 from course_lib.widgets import (
     AdjointExplorer,
+    DigitDepthExplorer,
     FlowExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
@@ -31,6 +33,14 @@ def training_of_a_flow():
     return FlowExplorer(stages, start=[0.5, 0.5], window=window, data=data, stage=2)
 
 
+def digits():
+    torch.manual_seed(0)
+    model, images = digit_odenet(), torch.rand(6, 1, 28, 28)
+    model.body.f.norm3.weight.data *= 5
+    model.head[-1].weight.data *= 10
+    return DigitDepthExplorer(model, images, torch.arange(6), range(6), digit=2)
+
+
 FIGURES = {
     "step size": StepSizeExplorer,
     "tolerance": ToleranceExplorer,
@@ -38,10 +48,11 @@ FIGURES = {
     "flow in one dimension": lambda: flow(1),
     "training of a flow": training_of_a_flow,
     "adjoint": AdjointExplorer,
+    "digit": digits,
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 draggable = pytest.mark.parametrize(
-    "make", list(FIGURES.values())[2:], ids=list(FIGURES)[2:]
+    "make", list(FIGURES.values())[2:5], ids=list(FIGURES)[2:5]
 )
 
 
@@ -229,6 +240,26 @@ def test_a_slider_goes_through_the_stages_of_a_training(show):
     expect(slider).to_have_attribute("aria-valuetext", "step 0")
     expect(page.locator(".live-line.ours")).not_to_have_attribute("d", drawn)
     assert page.locator(".live-dots.data").get_attribute("d").count("M") == 50
+
+
+def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
+    page = show(state_of(digits()))
+    picture = page.locator(".live-picture")
+    assert picture.evaluate("image => image.complete && image.naturalWidth") == 28
+    page.get_by_label("Digit").select_option("4")
+    assert (
+        page.get_by_label("Digit")
+        .locator("option:checked")
+        .inner_text()
+        .startswith("4")
+    )
+    expect(picture).to_have_attribute("alt", re.compile("^The digit: 4"))
+    figure = digits()
+    figure.digit = 4
+    made = figure.solution()
+    counts = f"{made.solve.accepted} steps accepted, {made.solve.rejected} rejected"
+    told = f"{counts}, {made.solve.nfe} evaluations of f. The answer is {made.answer}"
+    expect(page.locator(".live-status")).to_contain_text(told)
 
 
 def test_broken_state_becomes_a_message_in_the_figure(show):

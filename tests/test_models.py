@@ -243,3 +243,19 @@ def test_frozen_parameters_do_not_count():
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     net[0].requires_grad_(False)
     assert models.count_parameters(net) == 4 * 2 + 2
+
+
+def test_the_fashion_odenet_learns_through_tsit5_at_a_tolerance_of_a_thousandth():
+    torch.manual_seed(0)
+    net = models.fashion_odenet()
+    scores = net(torch.rand(2, 1, 28, 28))
+    assert scores.shape == (2, 10)
+    scores.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    conv, field, linear = (
+        9 * 3 + 3,
+        2028 * 16 + 16 + 16 * 17 + 16 * 2028 + 2028,
+        2029 * 10,
+    )
+    assert models.count_parameters(net) == conv + field + linear
+    assert net[3].solver_settings == {"method": "tsit5", "rtol": 1e-3, "atol": 1e-3}

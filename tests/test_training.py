@@ -205,7 +205,7 @@ def test_an_unknown_name_is_answered_with_the_stored_ones(
         training.load_model(nn.Linear(1, 1), "c")
 
 
-EVALUATED = {"mnist_odenet", "spirals_latent_ode"}
+EVALUATED = {"fashion_odenet", "mnist_odenet", "spirals_latent_ode"}
 
 
 def test_every_stored_model_has_weights_a_record_and_a_test_here():
@@ -268,3 +268,13 @@ def test_results_are_read_from_the_repository_or_their_absence_is_explained():
     assert training.results("figures")["rows"]
     with pytest.raises(FileNotFoundError, match=r"no results 'figure'.*pip install -e"):
         training.results("figure")
+
+
+def test_the_stored_fashion_odenet_sorts_clothes_as_well_as_its_record_says():
+    model, test = models.fashion_odenet(), data.fashion_mnist(train=False)
+    record = training.load_model(model, "fashion_odenet")
+    images = (test.images - record["pixel_mean"]) / record["pixel_std"]
+    score = training.accuracy(model, images, test.labels)
+    assert score == pytest.approx(record["test_accuracy"], abs=0.001)
+    assert record["test_accuracy"] >= 0.87
+    assert models.count_parameters(model) == record["parameters"]

@@ -23,18 +23,25 @@ from traitlets import TraitError
 
 from course_lib import widgets
 from course_lib.adjoint import odeint_adjoint
-from course_lib.models import ConvDynamics, MLPDynamics
+from course_lib.models import (
+    ConvDynamics,
+    DigitClassifier,
+    MLPDynamics,
+    digit_model,
+    digit_odenet,
+)
 from course_lib.solvers import SolverError, solve
 from course_lib.systems import SYSTEMS
 from course_lib.tableaus import METHODS
 from course_lib.widgets import (
     AdjointExplorer,
+    DigitDepthExplorer,
     FlowExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
 
-FIGURES = ["step_size.mjs", "tolerance.mjs", "flow.mjs", "adjoint.mjs"]
+FIGURES = ["step_size.mjs", "tolerance.mjs", "flow.mjs", "adjoint.mjs", "digit.mjs"]
 
 
 def network(dim=2, activation=nn.Tanh, time=False, hidden=(8, 8)):
@@ -46,6 +53,22 @@ def flow(**settings):
     return FlowExplorer(
         network(), start=(1.0, 0.5), window=((-2, 2), (-2, 2)), **settings
     )
+
+
+def classifier(growth=1.0) -> DigitClassifier:
+    """Random weights; `growth` makes the flow faster, and the solver's steps shorter."""
+    torch.manual_seed(0)
+    model = digit_odenet()
+    model.body.f.norm3.weight.data *= growth
+    model.head[-1].weight.data *= 10
+    return model
+
+
+def digits(n=4, growth=1.0, **settings) -> DigitDepthExplorer:
+    """A figure of random pictures."""
+    model = classifier(growth)
+    images, labels = torch.rand(n, 1, 28, 28), torch.arange(n)
+    return DigitDepthExplorer(model, images, labels, range(n), **settings)
 
 
 # --- the same numbers in both languages -----------------------------------------------
@@ -141,6 +164,28 @@ def adjoint_cases() -> list[dict]:
     return rows
 
 
+def digit_cases() -> list[dict]:
+    rows = []
+    for growth in (1.0, 20.0):
+        figure = digits(3, growth)
+        for figure.digit, figure.rtol in product(range(3), (1e-1, 1e-3, 1e-4)):
+            made = figure.solution()
+            expected = {
+                key: getattr(made.solve, key) for key in ("nfe", "accepted", "rejected")
+            } | {"probabilities": made.probabilities.tolist()}
+            feature = figure.features[figure.digit]
+            rows.append(
+                dict(
+                    weights=figure.weights,
+                    feature=feature,
+                    rtol=figure.rtol,
+                    expected=expected,
+                )
+            )
+    assert any(row["expected"]["rejected"] for row in rows)
+    return rows
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     for file in widgets.STATIC.glob("*.mjs"):
         shutil.copy(file, tmp_path)
@@ -152,6 +197,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "networks": network_cases(),
         "pullbacks": pullback_cases(),
         "adjoints": adjoint_cases(),
+        "digits": digit_cases(),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own
@@ -163,7 +209,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"pass 5\b", run.stdout), run.stdout
+    assert re.search(r"pass 6\b", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -174,9 +220,11 @@ def test_a_figure_travels_as_one_module_without_imports(name):
     assert "http" not in source.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_all_scripts_together_are_small():
-    files = [*widgets.STATIC.glob("*.mjs"), ROOT / "assets" / "live.js"]
-    assert sum(file.stat().st_size for file in files) <= 60_000
+def test_all_scripts_together_are_small_as_they_travel():
+    scripts = [widgets.script(file.name) for file in widgets.STATIC.glob("*.mjs")]
+    scripts.append((ROOT / "assets" / "live.js").read_text())
+    assert sum(len(text.encode()) for text in scripts) <= 60_000
+    assert not any(line.strip().startswith("//") for line in scripts[0].splitlines())
 
 
 # --- solutions in Python --------------------------------------------------------------
@@ -260,6 +308,36 @@ def test_a_contracting_flow_makes_the_adjoint_wrong_in_silence_and_then_loudly()
         figure.solution()
 
 
+def test_a_digit_figure_shows_what_the_model_says_up_to_its_rounding():
+    model, images = classifier(5.0), torch.rand(4, 1, 28, 28)
+    figure = DigitDepthExplorer(model, images, torch.arange(4), [3, 1], digit=1)
+    made = figure.solution()
+    with torch.no_grad():
+        likely = model(images[1:2]).softmax(1)[0].double()
+    torch.testing.assert_close(made.probabilities, likely, rtol=0, atol=0.05)
+    assert made.answer == made.probabilities.argmax()
+    assert figure.labels == [3, 1]
+    assert [name.split("(")[1] for name in figure.names] == ["no. 3)", "no. 1)"]
+    figure.rtol = 1e-6
+    finer = figure.solution()
+    assert finer.solve.nfe > made.solve.nfe
+    torch.testing.assert_close(
+        finer.probabilities, made.probabilities, rtol=0, atol=0.01
+    )
+
+
+def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
+    images, labels = torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(TypeError, match=r"DigitClassifier.*Linear"):
+        DigitDepthExplorer(nn.Linear(1, 1), images, labels, [0])
+    with pytest.raises(TypeError, match=r"ConvDynamics.*Identity"):
+        DigitDepthExplorer(digit_model("no body"), images, labels, [0])
+    small = digit_odenet()
+    small.body.f = ConvDynamics(8, 4)
+    with pytest.raises(ValueError, match="64 channels in 32 groups, got 8 in 4"):
+        DigitDepthExplorer(small, images, labels, [0])
+
+
 # --- what the traits allow ------------------------------------------------------------
 
 
@@ -288,6 +366,11 @@ def test_a_contracting_flow_makes_the_adjoint_wrong_in_silence_and_then_loudly()
         (flow, "stages", ["end"], "read-only"),
         (flow, "data", [[0, 0]], "read-only"),
         (flow, "widths", [2, 3, 2], "read-only"),
+        (digits, "digit", 4, "between 0 and 3"),
+        (digits, "digit", -1, "between 0 and 3"),
+        (digits, "digit", "seven", "int"),
+        (digits, "rtol", 0.0, "positive"),
+        (digits, "weights", [], "read-only"),
     ],
 )
 def test_a_trait_refuses_what_makes_no_sense_and_says_what_is_allowed(

@@ -3,6 +3,7 @@
     python -m tools.pretrain mnist --model odenet --epochs 5 --seed 0
     python -m tools.pretrain mnist-costs
     python -m tools.pretrain spirals --epochs 60 --seed 0
+    python -m tools.pretrain fashion --epochs 3 --seed 0 --name fashion_odenet
 
 A run records its command, seed, device, wall time and metrics: in results/, and where
 it stores a model, in course_lib/stored/NAME.json beside NAME.safetensors. A chapter
@@ -16,7 +17,7 @@ import argparse
 import torch
 
 from course_lib import models
-from tools import train_digits, train_spirals
+from tools import train_digits, train_fashion, train_spirals
 
 
 def main() -> None:
@@ -34,11 +35,13 @@ def main() -> None:
         "spirals", help="the latent ODE on the two-armed spirals"
     )
     spirals.set_defaults(run=train_spirals.train, epochs=60, lr=5e-3)
-    for command in (mnist, spirals):
+    fashion = commands.add_parser("fashion", help="the ODE-Net for clothes, all 60,000")
+    fashion.set_defaults(run=train_fashion.train, epochs=3, lr=1e-2)
+    for command in (mnist, spirals, fashion):
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (mnist, costs, spirals):
+    for command in (mnist, costs, spirals, fashion):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -271,10 +271,10 @@ export const ACTIVATIONS = {
   },
 };
 
-// Base64 of little-endian float32 numbers.
-export function decode(text) {
+// Base64 of little-endian numbers: float32 unless another kind of array is asked for.
+export function decode(text, Kind = Float32Array) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  return new Kind(bytes.buffer);
 }
 
 // The field of an MLPDynamics: `weights` holds W (out × in, by rows) and b of each layer.

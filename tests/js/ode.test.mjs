@@ -9,7 +9,8 @@ const { FIELDS, PULLBACKS, augmented, decode, mlpField, sample, solve } = await 
   new URL("ode.mjs", folder)
 );
 const { adjointState } = await import(new URL("adjoint.mjs", folder));
-const { cases, networks, pullbacks, adjoints } = JSON.parse(readFileSync(process.env.CASES));
+const { classifier, digitState } = await import(new URL("digit.mjs", folder));
+const { cases, networks, pullbacks, adjoints, digits } = JSON.parse(readFileSync(process.env.CASES));
 
 function close(got, expected, tolerance, what) {
   const scale = Math.max(...expected.map(Math.abs), 1e-12);
@@ -56,6 +57,15 @@ test("the adjoint figure shows the gradient and the start that Python finds", ()
     close(state.gradient, expected.gradient, 1e-7, problem);
     close(state.back.ys.at(-1).slice(0, 2), expected.reconstructed, 1e-7, problem);
     close(state.exact, expected.exact, 1e-7, problem);
+  }
+});
+
+test("the digit figure takes the steps that Python takes, to the same probabilities", () => {
+  assert.ok(digits.length >= 12);
+  for (const { weights, feature, rtol, expected } of digits) {
+    const { path, probabilities } = digitState(classifier(weights), feature, rtol);
+    for (const key of ["nfe", "accepted", "rejected"]) assert.equal(path[key], expected[key]);
+    expected.probabilities.forEach((p, d) => assert.ok(Math.abs(p - probabilities[d]) < 1e-4));
   }
 });
 

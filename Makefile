@@ -63,5 +63,8 @@ executed: $(EXECUTED)
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
 	@tools/execute $< $@
 
+# This chapter shows what the long trainings wrote.
+_build/executed/09_mnist.ipynb: results/mnist.json
+
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -9,10 +9,15 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 
 HTML = ROOT / "_build" / "html"
+NO_PAGES = (
+    "genindex.html",
+    "search.html",
+    "index.html",
+)  # the last leads to intro.html
 PAGES = sorted(
     str(path.relative_to(HTML))
     for path in HTML.rglob("*.html")
-    if path.name not in ("genindex.html", "search.html") and "_static" not in path.parts
+    if path.name not in NO_PAGES and "_static" not in path.parts
 )
 LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")
 
@@ -85,6 +90,12 @@ def test_there_is_a_page_for_the_introduction_and_every_chapter():
         f"chapters/{path.stem}.html" for path in (ROOT / "chapters").glob("*.ipynb")
     }
     assert {"intro.html", "references.html", *chapters} <= set(PAGES)
+
+
+def test_the_front_door_leads_to_the_introduction(visit):
+    page, _, said = visit("index.html")
+    page.wait_for_url("**/intro.html")
+    assert said == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

@@ -21,7 +21,7 @@ from problems import (
 )
 from torch import Tensor, nn
 
-from benchmarks.bench_adjoint_memory import bytes_saved
+from benchmarks.bench_adjoint_memory import bytes_kept
 from course_lib.adjoint import odeint_adjoint
 from course_lib.solvers import SolverError, odeint, solve
 from course_lib.tableaus import METHODS
@@ -430,7 +430,7 @@ def test_the_values_of_odeint_adjoint_are_those_of_odeint(method):
 
 def test_the_memory_of_the_adjoint_does_not_grow_with_the_steps_and_that_of_backprop_does():
     adjoint, direct = (
-        [bytes_saved(solver, steps) for steps in (20, 2000)]
+        [bytes_kept(solver, steps) for steps in (20, 2000)]
         for solver in (odeint_adjoint, odeint)
     )
     assert adjoint[1] == pytest.approx(adjoint[0], rel=0.05)

@@ -23,7 +23,7 @@ from test_adjoint import (
 )
 from test_bad_input import NOT_DERIVATIVES, NOT_STARTS, NOT_TIMES, refusal
 
-from benchmarks.bench_adjoint_memory import bytes_saved
+from benchmarks.bench_adjoint_memory import bytes_kept
 from course_lib.adjoint import odeint_checkpointed
 from course_lib.solvers import SolverError, odeint, solve
 from course_lib.tableaus import METHODS
@@ -170,8 +170,8 @@ def kept_states(steps: int, **options) -> int:
     state (20 × 2 float32).
     """
     few = partial(odeint_checkpointed, **options)
-    once = bytes_saved(partial(odeint_checkpointed, checkpoints=1), 1)
-    return 1 + (bytes_saved(few, steps) - once) // (20 * 2 * 4)
+    once = bytes_kept(partial(odeint_checkpointed, checkpoints=1), 1)
+    return 1 + (bytes_kept(few, steps) - once) // (20 * 2 * 4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 8, 9, 50, 128, 129, 1000])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from course_lib import data, models, training
 from tools.common import record
 
-RESULTS = Path(__file__).parents[1] / "results" / "fashion.json"
+RESULTS = training.RESULTS / "fashion.json"
 STRETCH = 10  # training steps to a mean of the calls
 STAGE = 200  # training steps from one look at the test images to the next
 

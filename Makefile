@@ -65,6 +65,7 @@ _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/exec
 
 # This chapter shows what the long trainings wrote.
 _build/executed/09_mnist.ipynb: results/mnist.json
+_build/executed/13_latent_odes.ipynb: results/latent_ode.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -91,7 +91,7 @@ def linear_spiral(
 
 @dataclass(frozen=True)
 class Spirals:
-    """Irregularly observed windows of two spirals.
+    """Irregularly observed spirals, in the plane.
 
     Attributes
     ----------
@@ -137,10 +137,6 @@ def two_armed_spirals(
     ----------
     Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5.1.
     """
-    if not 1 <= observations <= span:
-        raise ValueError(
-            f"observations must lie between 1 and span={span}, got {observations}"
-        )
     g = generator(seed)
     angle = torch.linspace(0, 6 * math.pi, 1000)
     back = 6 * math.pi + 1 - angle
@@ -156,21 +152,82 @@ def two_armed_spirals(
     clean = torch.where(
         clockwise[:, None, None], clockwise_arm[window], counter_arm[window]
     )
-    index = (
-        torch.rand(n, span, generator=g)
-        .argsort(dim=1)[:, :observations]
-        .sort(dim=1)
-        .values
-    )
-    seen = clean.gather(1, index[..., None].expand(-1, -1, 2))
-    values = seen + noise * torch.randn(seen.shape, generator=g)
-    return Spirals(
-        t=angle[: span + after],
-        clean=clean,
-        index=index,
-        values=values,
-        clockwise=clockwise,
-        span=span,
+    index, values = _observe(clean[:, :span], observations, noise, g)
+    t = angle[: span + after]
+    return Spirals(t, clean, index, values, clockwise, span)
+
+
+def diverse_spirals(
+    n: int, *, observations: int = 50, noise: float = 0.02, seed: int = 0
+) -> Spirals:
+    """Noisy, irregular observations of `n` different linear systems x' = W x.
+
+    The diagonal of W is -0.1 |a| - 0.05 and -0.1 |b| - 0.05, its other entries are
+    ±|c| and ∓|d|, with a, b, c and d drawn from the standard normal distribution for
+    each system; x(0) from twice that. 200 points of [0, 31.45] by the matrix
+    exponential; `observations` of the first 100 are kept at random.
+
+    Raises
+    ------
+    ValueError
+        If more than 100 or fewer than one are to be observed.
+    """
+    g = generator(seed)
+    a, b, c, d = torch.randn(4, n, generator=g, dtype=torch.float64).abs()
+    clockwise = torch.rand(n, generator=g) < 0.5
+    c, d = torch.where(clockwise, c, -c), torch.where(clockwise, -d, d)
+    entries = (-0.1 * a - 0.05, c, d, -0.1 * b - 0.05)
+    W = torch.stack(entries, dim=-1).view(n, 2, 2)
+    start = 2 * torch.randn(n, 2, 1, generator=g, dtype=torch.float64)
+    t = torch.linspace(0, 31.45, 200)
+    step = torch.linalg.matrix_exp(31.45 / 199 * W)
+    curves = [start]
+    for _ in t[1:]:
+        curves.append(step @ curves[-1])
+    clean = torch.cat(curves, dim=-1).mT.float()
+    index, values = _observe(clean[:, :100], observations, noise, g)
+    return Spirals(t, clean, index, values, clockwise, 100)
+
+
+def _observe(
+    curves: Tensor, observations: int, noise: float, g: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Which points of each curve are kept, (n, k), and what is read there, (n, k, 2)."""
+    n, span, _ = curves.shape
+    if not 1 <= observations <= span:
+        raise ValueError(
+            f"observations must lie between 1 and {span}, the points of the observed "
+            f"stretch; got {observations}"
+        )
+    order = torch.rand(n, span, generator=g).argsort(dim=1)
+    index = order[:, :observations].sort(dim=1).values
+    seen = curves.gather(1, index[..., None].expand(-1, -1, 2))
+    return index, seen + noise * torch.randn(seen.shape, generator=g)
+
+
+def thin(
+    times: Tensor, values: Tensor, k: int, *, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Keep `k` random readings of each series, in their order.
+
+    Parameters
+    ----------
+    times : Tensor, shape (n, K), times or indices
+    values : Tensor, shape (n, K, D)
+    k : int, from 1 to K
+    seed : int, of a generator of its own; None: the global one
+
+    Returns
+    -------
+    times, values : Tensor, shapes (n, k) and (n, k, D)
+    """
+    if not 1 <= k <= times.shape[1]:
+        raise ValueError(f"k must lie between 1 and {times.shape[1]}, got {k}")
+    g = None if seed is None else generator(seed)
+    order = torch.rand(times.shape, generator=g).argsort(dim=1)
+    keep = order[:, :k].sort(dim=1).values.to(times.device)
+    return times.gather(1, keep), values.gather(
+        1, keep[..., None].expand(-1, -1, values.shape[-1])
     )
 
 

@@ -34,12 +34,102 @@ class Posterior(NamedTuple):
         ).sum(dim=-1)
 
 
-class BackwardEncoder(nn.Module):
-    """A GRU that reads a series from its last observation to its first, and guesses
-    z(0).
+class Readings(NamedTuple):
+    """Series ready to be read, those with fewer readings padded at their end.
 
-    Each input is an observation and the gap to the one before it (for the first, to
-    time 0), so that the network knows how far it has walked when it arrives.
+    Attributes
+    ----------
+    values, times : Tensor, shapes (B, k, D) and (B, k); padding holds zeros and the
+        first time of its series
+    seen : Tensor, shape (B, k), bool, False where there is padding
+    """
+
+    values: Tensor
+    times: Tensor
+    seen: Tensor
+
+
+def readings(values: Tensor, times: Tensor, mask: Tensor | None = None) -> Readings:
+    """Check a batch of irregular series, and move what is masked out to the end.
+
+    One reading is enough, and equal times are allowed: they are readings of one moment.
+
+    Parameters
+    ----------
+    values : Tensor, shape (B, k, D)
+    times : Tensor, shape (B, k), from 0, not decreasing along a series
+    mask : Tensor, shape (B, k), bool, False where there is no reading; whatever stands
+        there, NaN included, is not looked at. None: every reading is there.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, a series without readings, a value or time that is
+        not finite, a time before 0, or times that decrease.
+    """
+    _check_shapes(values, times, mask)
+    if mask is None:
+        seen = torch.ones_like(times, dtype=torch.bool)
+    else:
+        order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+        seen, times = mask.gather(1, order), times.gather(1, order)
+        values = values.gather(1, order[..., None].expand_as(values))
+        if not seen[:, 0].all():
+            series = (~seen[:, 0]).nonzero()[0].item()
+            raise ValueError(f"mask leaves series {series} without a reading: drop it")
+        values = values.where(seen[..., None], 0.0)
+        times = times.where(seen, times[:, :1])
+    _check_numbers(values, times, seen)
+    return Readings(values, times, seen)
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """The size of each series, shape (B, 1, 1): what to divide by where all sizes
+    occur. Zero readings have size 1.
+    """
+    size = values.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    return size.where(size > 0, 1.0)
+
+
+def _check_shapes(values: Tensor, times: Tensor, mask: Tensor | None) -> None:
+    if values.ndim != 3 or 0 in values.shape or times.shape != values.shape[:2]:
+        raise ValueError(
+            "values must have shape (B, k, D) and times (B, k), with at least one series "
+            f"and one reading; got {tuple(values.shape)} and {tuple(times.shape)}"
+        )
+    if mask is not None and (mask.shape != times.shape or mask.dtype != torch.bool):
+        raise ValueError(
+            f"mask must be bool of shape {tuple(times.shape)}, like times; got "
+            f"{mask.dtype} of shape {tuple(mask.shape)}"
+        )
+
+
+def _check_numbers(values: Tensor, times: Tensor, seen: Tensor) -> None:
+    backwards = (times.diff(dim=1) < 0) & seen[:, 1:]
+    wrong = {
+        "values must be finite: mask out what is missing": ~values.isfinite().all(-1),
+        "times must be finite: mask out what is missing": ~times.isfinite(),
+        "times must not be negative: subtract each series' earliest": times < 0,
+        "times must not decrease: sort each series by time": backwards,
+    }
+    if not torch.stack([where.any() for where in wrong.values()]).any():
+        return
+    for complaint, where in wrong.items():
+        if where.any():
+            series, at = where.nonzero()[0].tolist()
+            value = ", ".join(f"{x:.4g}" for x in values[series, at])
+            moments = ", then ".join(f"{t:.4g}" for t in times[series, at : at + 2])
+            raise ValueError(
+                f"{complaint}; reading {at} of series {series} is ({value}) at t = {moments}"
+            )
+
+
+class BackwardEncoder(nn.Module):
+    """A GRU that reads a series from its last reading to its first, and guesses z(0).
+
+    Each input is a reading and the gap to the one before it (for the first, to time 0),
+    so that the network knows how far it has walked when it arrives. Series of one batch
+    may have different numbers of readings: see `readings`.
     """
 
     def __init__(self, observed: int, latent: int, hidden: int):
@@ -47,10 +137,18 @@ class BackwardEncoder(nn.Module):
         self.gru = nn.GRU(observed + 1, hidden, batch_first=True)
         self.out = nn.Linear(hidden, 2 * latent)
 
-    def forward(self, values: Tensor, times: Tensor) -> Posterior:  # (B, k, D), (B, k)
+    def forward(
+        self, values: Tensor, times: Tensor, mask: Tensor | None = None
+    ) -> Posterior:  # (B, k, D), (B, k), (B, k)
+        values, times, seen = readings(values, times, mask)
         gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
-        _, last = self.gru(torch.cat((values, gaps[..., None]), dim=-1).flip(1))
-        return Posterior(*self.out(last[0]).chunk(2, dim=-1))
+        inputs = torch.cat((values, gaps[..., None]), dim=-1)
+        last = seen.sum(dim=1, keepdim=True) - 1  # (B, 1)
+        back = (last - torch.arange(seen.shape[1], device=seen.device)).clamp(min=0)
+        inputs = inputs.gather(1, back[..., None].expand_as(inputs))
+        states, _ = self.gru(inputs)
+        arrived = states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))
+        return Posterior(*self.out(arrived[:, 0]).chunk(2, dim=-1))
 
 
 class LatentODE(nn.Module):
@@ -110,31 +208,71 @@ class LatentODE(nn.Module):
         zs = self.flow(z0, union)  # (B, U, latent)
         return self.decoder(zs.gather(1, where[..., None].expand(-1, -1, zs.shape[-1])))
 
-    def reconstruct(self, values: Tensor, times: Tensor, t: Tensor) -> Tensor:
+    def reconstruct(
+        self, values: Tensor, times: Tensor, t: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Decode the posterior mean of each series at the times t, shape (B, T,
         observed).
         """
-        return self.decode(self.encoder(values, times).mean, t)
+        return self.decode(self.encoder(values, times, mask).mean, t)
+
+
+class LatentRNN(nn.Module):
+    """The rival of `LatentODE`: the same encoder, and a GRU that jumps over each gap.
+
+    The state starts as a linear map of z(0). What it is at a time depends on the times
+    asked for before.
+
+    Parameters
+    ----------
+    observed, latent, hidden : int, as for `LatentODE`
+    width : int, width of the decoding GRU
+    """
+
+    def __init__(
+        self, observed: int = 2, latent: int = 6, hidden: int = 64, width: int = 64
+    ):
+        super().__init__()
+        self.encoder = BackwardEncoder(observed, latent, hidden)
+        self.lift = nn.Linear(latent, width)
+        self.gru = nn.GRU(1, width, batch_first=True)
+        self.out = nn.Linear(width, observed)
+
+    def decode_at(self, z0: Tensor, times: Tensor) -> Tensor:
+        """The decoded values, shape (B, k, observed), after one step of the GRU to each
+        of the times (B, k).
+        """
+        gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
+        states, _ = self.gru(gaps[..., None], self.lift(z0)[None])
+        return self.out(states)
 
 
 def negative_elbo(
-    model: LatentODE,
+    model: LatentODE | LatentRNN,
     values: Tensor,
     times: Tensor,
     *,
     noise: float,
     kl_weight: float = 1.0,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """Minus the evidence lower bound, per observation and averaged over the batch, up
-    to a constant.
+    """Minus the evidence lower bound of a batch, per reading, up to a constant.
 
     Parameters
     ----------
     values, times : Tensor, shapes (B, k, observed) and (B, k)
     noise : float, standard deviation of the Gaussian likelihood
     kl_weight : float, below 1 while the KL term is annealed in
+    mask : Tensor, shape (B, k), bool, False where there is no reading
+
+    Raises
+    ------
+    ValueError
+        For readings that cannot be used, as in `readings`.
     """
-    posterior = model.encoder(values, times)
+    values, times, seen = readings(values, times, mask)
+    posterior = model.encoder(values, times, seen)
     decoded = model.decode_at(posterior.sample(), times)
-    misfit = 0.5 * ((values - decoded) / noise).square().sum(dim=(1, 2))
-    return (misfit + kl_weight * posterior.kl()).mean() / values.shape[1]
+    squares = ((values - decoded) / noise).square().sum(dim=-1)
+    misfit = 0.5 * squares.where(seen, 0.0).sum()
+    return (misfit + kl_weight * posterior.kl().sum()) / seen.sum()

@@ -381,6 +381,7 @@ SEEDED = {
     "moons": lambda seed: data.two_moons(50, seed=seed)[0],
     "spiral": lambda seed: data.linear_spiral(50, seed=seed)[2],
     "two-armed spirals": lambda seed: data.two_armed_spirals(5, seed=seed).values,
+    "diverse spirals": lambda seed: data.diverse_spirals(5, seed=seed).values,
 }
 
 
@@ -532,9 +533,67 @@ def test_the_arms_are_the_ones_described(spirals):
 def test_no_more_can_be_observed_than_there_is(observations):
     with pytest.raises(
         ValueError,
-        match=f"observations must lie between 1 and span=20, got {observations}",
+        match=rf"observations must lie between 1 and 20, .* got {observations}",
     ):
         data.two_armed_spirals(3, observations=observations, span=20)
     assert data.two_armed_spirals(3, observations=20, span=20).index[
         0
     ].tolist() == list(range(20))
+
+
+def test_thinned_readings_keep_their_order_and_their_times():
+    times = torch.arange(40.0).view(2, 20)
+    values = torch.stack((times, -times), dim=-1)
+    few, kept = data.thin(times, values, 5, seed=1)
+    assert few.shape == (2, 5) and (few.diff(dim=1) > 0).all()
+    assert torch.equal(kept, torch.stack((few, -few), dim=-1))
+    assert not torch.equal(few[0] + 20, few[1])
+    assert torch.equal(data.thin(times, values, 5, seed=1)[0], few)
+    assert torch.equal(data.thin(times, values, 20)[0], times)
+    with pytest.raises(ValueError, match="k must lie between 1 and 20, got 21"):
+        data.thin(times, values, 21)
+
+
+# --- diverse spirals ------------------------------------------------------------------
+
+
+def systems_of(spirals: data.Spirals) -> torch.Tensor:
+    """The matrices W, found again from three neighbouring points of each curve."""
+    curves = spirals.clean.double()
+    step = torch.linalg.solve(curves[:, :2], curves[:, 1:3]).mT  # x_{i+1} = step x_i
+    values, vectors = torch.linalg.eig(step)
+    logs = torch.diag_embed(values.log() / spirals.t[1])
+    return (vectors @ logs @ torch.linalg.inv(vectors)).real
+
+
+def test_the_diverse_spirals_solve_linear_systems_of_the_sizes_described():
+    spirals = data.diverse_spirals(500, seed=4)
+    W = systems_of(spirals)
+    known = torch.linalg.cond(spirals.clean[:, :2].double()) < 50  # W found to 3 digits
+    assert known.float().mean() > 0.5
+    W, clockwise = W[known], spirals.clockwise[known]
+    assert (W.diagonal(dim1=1, dim2=2) < -0.05 + 1e-3).all()
+    assert torch.equal(W[:, 0, 1] > 0, clockwise)
+    assert torch.equal(W[:, 1, 0] < 0, clockwise)
+    # Half-normal entries: mean √(2/π), standard deviation √(1 - 2/π).
+    entries = torch.cat((W[:, 0, 1].abs(), W[:, 1, 0].abs()))
+    error = math.sqrt((1 - 2 / math.pi) / len(entries))
+    assert abs(entries.mean().item() - math.sqrt(2 / math.pi)) < 5 * error
+
+
+def test_a_diverse_spiral_is_the_exponential_of_its_matrix():
+    spirals = data.diverse_spirals(300, seed=4)
+    W, curves = systems_of(spirals), spirals.clean.double()
+    known = torch.linalg.cond(curves[:, :2]) < 20
+    flow = torch.linalg.matrix_exp(W[known] * spirals.t[50].double())
+    there = (flow @ curves[known, 0, :, None])[..., 0]
+    assert torch.allclose(there, curves[known, 50], rtol=0, atol=1e-3)
+
+
+def test_diverse_spirals_are_read_in_their_first_half():
+    spirals = data.diverse_spirals(40, observations=100, seed=1)
+    assert (spirals.t[-1].item(), len(spirals.t)) == (pytest.approx(31.45), 200)
+    assert (spirals.index == torch.arange(100)).all()
+    assert within_five_standard_errors(spirals.values - spirals.clean[:, :100], 0.02)
+    with pytest.raises(ValueError, match=r"between 1 and 100, .* got 101"):
+        data.diverse_spirals(3, observations=101)

@@ -1,5 +1,5 @@
-"""The latent ODE: its divergence, its encoder's sense of time, its decoder and its
-bound.
+"""The latent ODE: its divergence, its encoder's sense of time, its decoder, its bound,
+what it makes of unequal and of bad series, and its rival.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ import torch
 from problems import EPS
 from torch.distributions import Normal, kl_divergence
 
-from course_lib.latent import BackwardEncoder, LatentODE, Posterior, negative_elbo
+from course_lib.latent import (
+    BackwardEncoder,
+    LatentODE,
+    LatentRNN,
+    Posterior,
+    negative_elbo,
+    readings,
+    root_mean_square,
+)
 from course_lib.solvers import odeint
 
 
@@ -185,3 +193,198 @@ def test_the_bound_reaches_every_parameter_with_a_finite_gradient(model, series)
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.any(), name
+
+
+# --- series that differ, and series that are wrong ------------------------------------
+
+
+@pytest.fixture
+def ragged(series) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Four series of 6, 4, 1 and 3 readings, NaN where nothing was read."""
+    values, times = series
+    mask = torch.tensor(
+        [[1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 1, 1], [0, 0, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0]]
+    ).bool()
+    return values.where(mask[..., None], math.nan), times.where(mask, math.nan), mask
+
+
+def test_series_of_different_lengths_are_read_together_as_each_is_alone(model, ragged):
+    values, times, mask = ragged
+    together = torch.cat(model.encoder(values, times, mask), dim=1)
+    alone = [
+        torch.cat(model.encoder(v[m][None], t[m][None]), dim=1)
+        for v, t, m in zip(values, times, mask)
+    ]
+    assert torch.allclose(together, torch.cat(alone), rtol=0, atol=100 * EPS)
+
+
+def test_the_bound_of_a_masked_batch_is_that_of_its_readings(model, ragged):
+    values, times, mask = ragged
+    for module in (
+        model.encoder.out,
+        model.f.net[-1],
+    ):  # no chance, no flow: equal solves
+        torch.nn.init.zeros_(module.weight)
+        torch.nn.init.zeros_(module.bias)
+    model.encoder.out.bias.data[3:] = -100.0  # a standard deviation of e^-50
+    together = negative_elbo(model, values, times, noise=0.3, mask=mask)
+    alone = [
+        negative_elbo(model, v[m][None], t[m][None], noise=0.3) * m.sum()
+        for v, t, m in zip(values, times, mask)
+    ]
+    assert together.item() == pytest.approx(sum(alone).item() / 14, rel=1e-12)
+    together.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_what_stands_behind_a_mask_changes_nothing(model, ragged):
+    values, times, mask = ragged
+    other = values.nan_to_num(1e30), times.nan_to_num(-5.0)
+    for first, second in zip(
+        model.encoder(values, times, mask), model.encoder(*other, mask)
+    ):
+        assert torch.equal(first, second)
+
+
+def test_one_reading_of_one_series_is_enough(model):
+    values, times = drawn(1, 1, 2), torch.tensor([[0.7]]).double()
+    curve = model.reconstruct(values, times, torch.linspace(0, 2, 5).double())
+    assert curve.shape == (1, 5, 2) and curve.isfinite().all()
+    assert negative_elbo(model, values, times, noise=0.3).isfinite()
+    assert model.decode_at(drawn(1, 3), torch.zeros(1, 1).double()).shape == (1, 1, 2)
+
+
+def test_repeated_times_are_two_readings_of_one_moment(model, series):
+    values, times = series
+    times[:, 2] = times[:, 1]
+    z0 = drawn(4, 3)
+    decoded = model.decode_at(z0, times)
+    assert torch.equal(decoded[:, 1], decoded[:, 2])
+    assert negative_elbo(model, values, times, noise=0.3).isfinite()
+
+
+def spoilt(values, times, *, at, value=None, time=None):
+    """A copy of a batch with one reading changed."""
+    values, times = values.clone(), times.clone()
+    if value is not None:
+        values[at] = value
+    if time is not None:
+        times[at] = time
+    return values, times
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            dict(at=(2, 3), value=math.nan),
+            "values must be finite: mask out .* series 2",
+        ),
+        (
+            dict(at=(0, 5), value=math.inf),
+            "values must be finite.* reading 5 of series 0",
+        ),
+        (
+            dict(at=(1, 0), time=math.nan),
+            "times must be finite.* reading 0 of series 1",
+        ),
+        (dict(at=(1, 0), time=-0.5), "times must not be negative: subtract"),
+        (dict(at=(3, 4), time=0.0), "times must not decrease: sort .* series 3"),
+    ],
+    ids=["NaN", "infinite", "NaN time", "negative time", "unsorted"],
+)
+def test_readings_that_cannot_be_used_are_named(model, series, change, message):
+    values, times = spoilt(*series, **change)
+    with pytest.raises(ValueError, match=message):
+        negative_elbo(model, values, times, noise=0.3)
+    with pytest.raises(ValueError, match=message):
+        model.reconstruct(values, times, torch.linspace(0, 1, 3).double())
+    if change["at"] != (3, 4):  # out of order cannot be masked away by itself alone
+        mask = torch.ones(4, 6).bool()
+        mask[change["at"]] = False
+        assert model.encoder(values, times, mask).mean.isfinite().all()
+
+
+def test_an_unsorted_batch_is_sorted_as_its_message_says(model, series):
+    values, times = series
+    order = torch.tensor([3, 0, 5, 1, 2, 4])
+    mixed_values, mixed_times = values[:, order], times[:, order]
+    with pytest.raises(ValueError, match="sort each series by time"):
+        model.encoder(mixed_values, mixed_times)
+    back = mixed_times.argsort(dim=1)
+    again = mixed_values.gather(1, back[..., None].expand_as(values))
+    found = model.encoder(again, mixed_times.gather(1, back)).mean
+    assert torch.equal(found, model.encoder(values, times).mean)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (((4, 6), (4, 6)), r"values must have shape \(B, k, D\)"),
+        (((4, 6, 2), (4, 5)), r"got \(4, 6, 2\) and \(4, 5\)"),
+        (((4, 0, 2), (4, 0)), "at least one series and one reading"),
+        (((0, 6, 2), (0, 6)), "at least one series and one reading"),
+    ],
+    ids=["flat", "unequal", "no reading", "no series"],
+)
+def test_shapes_that_do_not_fit_are_named(shapes, message):
+    with pytest.raises(ValueError, match=message):
+        readings(*(torch.zeros(shape) for shape in shapes))
+
+
+def test_a_mask_is_bool_has_the_shape_of_the_times_and_leaves_a_reading(series):
+    values, times = series
+    for mask in (torch.ones(4, 6), torch.ones(4, 5).bool()):
+        with pytest.raises(ValueError, match=r"mask must be bool of shape \(4, 6\)"):
+            readings(values, times, mask)
+    mask = torch.ones(4, 6).bool()
+    mask[2] = False
+    with pytest.raises(ValueError, match="mask leaves series 2 without a reading"):
+        readings(values, times, mask)
+
+
+def test_the_size_of_a_series_is_its_root_mean_square_and_never_zero():
+    values = torch.stack((3 * torch.ones(5, 2), torch.zeros(5, 2)))
+    assert root_mean_square(values).flatten().tolist() == [3.0, 1.0]
+
+
+# --- the rival ------------------------------------------------------------------------
+
+
+def test_the_rival_takes_one_step_of_its_gru_to_each_time(series):
+    torch.manual_seed(0)
+    rival, (_, times) = LatentRNN(2, 3, 8, 5).double(), series
+    z0 = drawn(4, 3)
+    state = rival.lift(z0)[None]
+    for i in range(6):
+        gap = times[:, i] - (times[:, i - 1] if i else 0.0)
+        found, state = rival.gru(gap[:, None, None], state)
+        exact = rival.out(found)[:, 0]
+        assert torch.allclose(
+            rival.decode_at(z0, times)[:, i], exact, rtol=0, atol=100 * EPS
+        )
+
+
+def test_the_answers_of_the_rival_depend_on_what_else_is_asked_and_those_of_a_flow_do_not(
+    model,
+):
+    torch.manual_seed(0)
+    rival, z0 = LatentRNN(2, 3, 8, 5).double(), drawn(1, 3)
+    few, many = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 1.0, 1.5, 2.0]])
+    apart = {
+        asked: (
+            asked.decode_at(z0, few.double())
+            - asked.decode_at(z0, many.double())[:, 1::2]
+        )
+        for asked in (rival, model)
+    }
+    assert apart[rival].abs().max() > 1e-3
+    assert apart[model].abs().max() < 1e-8
+
+
+def test_the_rival_is_trained_by_the_same_bound(series):
+    torch.manual_seed(0)
+    rival = LatentRNN(2, 3, 8, 5).double()
+    negative_elbo(rival, *series, noise=0.3).backward()
+    for name, parameter in rival.named_parameters():
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), name

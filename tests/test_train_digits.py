@@ -1,13 +1,12 @@
 """The long trainings of the digit classifiers: what they count, and what they write."""
 
-import json
 import math
 
 import pytest
 import torch
 
 from course_lib import data, models, training
-from tools import train_digits
+from tools import common, train_digits
 
 
 def test_calls_are_counted_while_asked_for_and_only_of_the_vector_field():
@@ -35,20 +34,22 @@ def test_a_model_without_a_solver_has_none_to_name_and_none_to_change():
 def test_a_row_takes_the_place_of_the_same_model_with_the_same_seed(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(train_digits, "RESULTS", tmp_path / "mnist.json")
+    monkeypatch.setattr(training, "RESULTS", tmp_path / "new")
     for row in (
-        {"model": "no body", "seed": 0, "test_accuracy": 0.9},
+        {"model": "mlp", "seed": 0, "test_accuracy": 0.9},
         {"model": "mlp", "seed": 1, "test_accuracy": 0.8},
-        {"model": "mlp", "seed": 0, "test_accuracy": 0.7},
+        {"model": "no body", "seed": 0, "test_accuracy": 0.7},
         {"model": "mlp", "seed": 1, "test_accuracy": 0.6},
     ):
-        train_digits.keep(row)
-    rows = json.loads((tmp_path / "mnist.json").read_text())["rows"]
-    assert [(r["model"], r["seed"], r["test_accuracy"]) for r in rows] == [
-        ("mlp", 0, 0.7),
+        common.keep("mnist", row, by=("model", "seed"))
+    common.write("mnist", common.kept("mnist") | {"costs": 3})
+    found = training.results("mnist")
+    assert [(r["model"], r["seed"], r["test_accuracy"]) for r in found["rows"]] == [
+        ("mlp", 0, 0.9),
         ("mlp", 1, 0.6),
-        ("no body", 0, 0.9),
+        ("no body", 0, 0.7),
     ]
+    assert found["costs"] == 3
 
 
 def test_jittered_digits_stay_digits_and_move_by_pixels():

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import data, latent, models, training
+from course_lib import data, models, training
 from course_lib.solvers import odeint
-from tools.train_spirals import spiral_errors
+from tools import train_spirals
 
 X = torch.linspace(-1, 1, 10)[:, None]
 LINE = 2 * X + 1
@@ -205,7 +205,12 @@ def test_an_unknown_name_is_answered_with_the_stored_ones(
         training.load_model(nn.Linear(1, 1), "c")
 
 
-EVALUATED = {"fashion_odenet", "mnist_odenet", "spirals_latent_ode"}
+EVALUATED = {
+    "diverse_latent_ode",
+    "fashion_odenet",
+    "mnist_odenet",
+    "spirals_latent_ode",
+}
 
 
 def test_every_stored_model_has_weights_a_record_and_a_test_here():
@@ -241,15 +246,27 @@ def test_the_stored_odenet_reads_digits_as_well_as_its_record_says():
     assert models.count_parameters(model) == record["parameters"] <= 220_000
 
 
-def test_the_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says():
-    model = latent.LatentODE(latent=6, hidden=64, width=64)
-    record = training.load_model(model, "spirals_latent_ode")
-    test = data.two_armed_spirals(1000, noise=0.2, seed=record["seed"] + 1)
-    errors = spiral_errors(model, test)
-    assert {"rmse_seen", "rmse_unseen", "rmse_after"} == errors.keys()
-    for name, error in errors.items():
-        # Solved at 1e-3, in steps that rounding may move.
-        assert error == pytest.approx(record[name], rel=0.01), name
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("spirals_latent_ode", "two-armed"), ("diverse_latent_ode", "diverse")],
+)
+def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
+    name, kind
+):
+    recipe = train_spirals.RECIPES[kind]
+    model = train_spirals.build(recipe, "ode")
+    record = training.load_model(model, name)
+    series = recipe.draw(
+        1000, observations=100, noise=recipe.noise, seed=record["seed"] + 1000
+    )
+    for k, expected in record["rmse"].items():
+        errors = train_spirals.spiral_errors(
+            model, series, int(k), scaled=recipe.scaled
+        )
+        assert errors.keys() == expected.keys()
+        for part, error in errors.items():
+            # Solved at 1e-3, in steps that rounding may move.
+            assert error == pytest.approx(expected[part], rel=0.01), (k, part)
     assert models.count_parameters(model) == record["parameters"]
 
 

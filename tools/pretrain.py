@@ -2,7 +2,7 @@
 
     python -m tools.pretrain mnist --model odenet --epochs 5 --seed 0
     python -m tools.pretrain mnist-costs
-    python -m tools.pretrain spirals --epochs 60 --seed 0
+    python -m tools.pretrain spirals --data two-armed --model ode --seed 0
     python -m tools.pretrain fashion --epochs 3 --seed 0 --name fashion_odenet
 
 A run records its command, seed, device, wall time and metrics: in results/, and where
@@ -32,9 +32,13 @@ def main() -> None:
     costs.set_defaults(run=train_digits.measure)
     costs.add_argument("--rounds", type=int, default=10)
     spirals = commands.add_parser(
-        "spirals", help="the latent ODE on the two-armed spirals"
+        "spirals", help="a latent ODE or its rival on a set of spirals"
     )
     spirals.set_defaults(run=train_spirals.train, epochs=60, lr=5e-3)
+    spirals.add_argument(
+        "--data", choices=list(train_spirals.RECIPES), default="two-armed"
+    )
+    spirals.add_argument("--model", choices=["ode", "rnn"], default="ode")
     fashion = commands.add_parser("fashion", help="the ODE-Net for clothes, all 60,000")
     fashion.set_defaults(run=train_fashion.train, epochs=3, lr=1e-2)
     for command in (mnist, spirals, fashion):

@@ -20,9 +20,8 @@ from torch.nn import functional as F
 
 from course_lib import data, models, training
 from course_lib.tableaus import METHODS
-from tools.common import describe_device, record
+from tools.common import describe_device, keep, kept, record, write
 
-RESULTS = training.RESULTS / "mnist.json"
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
@@ -134,7 +133,7 @@ def train(args: argparse.Namespace) -> None:
         **robustness(model, test),
     )
     print({key: value for key, value in made.items() if "calls" not in key})
-    keep(made)
+    keep("mnist", made, by=("model", "seed"))
     if args.name:
         training.save_model(model, args.name, made)
 
@@ -178,30 +177,6 @@ def robustness(model: nn.Module, test: data.ImageSet) -> dict:
     return {"dopri5_at": found}
 
 
-def read() -> dict:
-    """The results so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-
-
-def keep(row: dict) -> None:
-    """Put a row into the results, in the place of the same model's with the same seed."""
-    results = read()
-
-    def other(old):
-        return (old["model"], old["seed"]) != (row["model"], row["seed"])
-
-    results["rows"] = sorted(
-        [*filter(other, results["rows"]), row],
-        key=lambda r: (list(models.DIGIT_MODELS).index(r["model"]), r["seed"]),
-    )
-    write(results)
-
-
-def write(results: dict) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-
-
 def measure(args: argparse.Namespace) -> None:
     """Time and memory of a training step of every model in float32, with fresh weights,
     taken in turn so that all of them meet the same machine.
@@ -227,7 +202,7 @@ def measure(args: argparse.Namespace) -> None:
         for name, model in built.items()
     }
     about = f"{describe_device()}, the fastest of {args.rounds} rounds, batch of 128"
-    write(read() | {"costs_measured_on": about, "costs": costs})
+    write("mnist", kept("mnist") | {"costs_measured_on": about, "costs": costs})
     print(json.dumps(costs, indent=1))
 
 

@@ -7,16 +7,14 @@ seed.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 
 import torch
 from torch.nn import functional as F
 
 from course_lib import data, models, training
-from tools.common import record
+from tools.common import keep, record
 
-RESULTS = training.RESULTS / "fashion.json"
 STRETCH = 10  # training steps to a mean of the calls
 STAGE = 200  # training steps from one look at the test images to the next
 
@@ -79,15 +77,6 @@ def train(args: argparse.Namespace) -> None:
         test_accuracy=right(),
     )
     print({key: value for key, value in made.items() if key != "calls"})
-    keep(made)
+    keep("fashion", made, by=("seed",))
     if args.name:
         training.save_model(model, args.name, made)
-
-
-def keep(row: dict) -> None:
-    """Put a row into the results, in the place of that of the same seed."""
-    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    rows = [old for old in rows if old["seed"] != row["seed"]]
-    rows = sorted([*rows, row], key=lambda r: r["seed"])
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")

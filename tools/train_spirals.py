@@ -1,70 +1,207 @@
-"""The latent ODE of chapter 13 on the two-armed spirals."""
+"""The latent ODEs of chapter 13 and their rivals, on both sets of spirals.
+
+Every run adds a row to results/latent_ode.json, in the place of an older one of the
+same data, model, seed and number of epochs.
+"""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
 from course_lib import data, latent, models, training
-from tools.common import record
+from tools.common import keep, record
+
+COUNTS = (30, 50, 100)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the models of one set of spirals are built and trained.
+
+    Attributes
+    ----------
+    draw : callable ``draw(n, observations=, noise=, seed=) -> Spirals``
+    noise : float, standard deviation of a reading
+    believed : float, the one in the likelihood, in the units the model sees
+    fewest : int, readings a batch keeps at least
+    growth : float, share of the training after which whole series are read; before,
+        batches hold the early part of each
+    scaled : bool, whether series are divided by their root mean square
+    latent, hidden, width, jump : int, sizes of the latent state, the encoder, the
+        field and the rival's decoder
+    """
+
+    draw: Callable[..., data.Spirals]
+    noise: float
+    believed: float
+    fewest: int
+    growth: float
+    scaled: bool
+    latent: int
+    hidden: int
+    width: int
+    jump: int
+
+
+DIVERSE = Recipe(data.diverse_spirals, 0.02, 0.1, 20, 0.5, True, 8, 96, 96, 61)
+RECIPES = {
+    "two-armed": Recipe(data.two_armed_spirals, 0.2, 0.2, 1, 0.0, False, 6, 64, 64, 41),
+    "diverse": DIVERSE,
+    "diverse, not scaled": replace(DIVERSE, scaled=False),
+    "diverse, not growing": replace(DIVERSE, growth=0.0),
+    "diverse, neither": replace(DIVERSE, scaled=False, growth=0.0),
+    "diverse, neither, noise believed": replace(
+        DIVERSE, scaled=False, growth=0.0, believed=0.02
+    ),
+}
+
+
+def build(recipe: Recipe, model: str) -> latent.LatentODE | latent.LatentRNN:
+    """The model called "ode" or "rnn"."""
+    sizes = dict(latent=recipe.latent, hidden=recipe.hidden)
+    if model == "rnn":
+        return latent.LatentRNN(**sizes, width=recipe.jump)
+    return latent.LatentODE(**sizes, width=recipe.width)
+
+
+# --- scores ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def spiral_errors(model: latent.LatentODE, series: data.Spirals) -> dict[str, float]:
-    """RMSE per coordinate against the clean curve: at seen times, at unseen ones of the
-    same span, and after it.
+def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: bool):
+    """RMSE per coordinate against the clean curves, from `k` of the readings of each.
+
+    Returns
+    -------
+    dict : "seen" at the moments of the readings, "unseen" at the others of the observed
+        stretch (None if there are none), "span" at all of them, "after" beyond it
     """
-    decoded = model.reconstruct(series.values, series.times(), series.t)
-    squares = (decoded - series.clean).square().mean(dim=-1)  # (n, T)
-    seen = torch.zeros(squares.shape, dtype=torch.bool).scatter_(1, series.index, True)
-    inside = torch.arange(squares.shape[1]).expand_as(seen) < series.span
-    parts = {"rmse_seen": seen, "rmse_unseen": inside & ~seen, "rmse_after": ~inside}
-    return {name: squares[part].mean().sqrt().item() for name, part in parts.items()}
+    index, values = data.thin(series.index, series.values, k, seed=0)
+    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
+    z0 = model.encoder(values / scale, series.t[index]).mean
+    answer = curves_of_flow if isinstance(model, latent.LatentODE) else curves_of_jumps
+    squares = (
+        (scale * answer(model, z0, series, index) - series.clean).square().mean(-1)
+    )
+    inside, after = squares.split((series.span, squares.shape[1] - series.span), dim=1)
+    seen = torch.zeros_like(inside, dtype=torch.bool).scatter_(1, index, True)
+    parts = {"seen": inside[seen], "unseen": inside[~seen], "span": inside}
+    return {
+        name: part.mean().sqrt().item() if part.numel() else None
+        for name, part in (parts | {"after": after}).items()
+    }
+
+
+def curves_of_flow(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
+    """Every curve at every time, shape (n, T, 2)."""
+    return model.decode(z0, series.t)
+
+
+def curves_of_jumps(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
+    """The same from a model whose answers depend on the times asked for.
+
+    It is asked as it was trained: at the moments of the readings; at the others in
+    groups of at most as many, spread over the stretch; after it in steps of four.
+    """
+    n, stretch = len(index), torch.arange(series.span)
+    curves = series.clean.new_zeros(series.clean.shape)
+
+    def ask(moments: Tensor, keep_from: int = 0) -> None:
+        found = model.decode_at(z0, series.t[moments])[:, keep_from:]
+        where = moments[:, keep_from:, None].expand_as(found)
+        curves.scatter_(1, where, found)
+
+    others = torch.ones(n, series.span, dtype=torch.bool).scatter_(1, index, False)
+    others = stretch.expand(n, -1)[others].view(n, -1)
+    groups = math.ceil(others.shape[1] / index.shape[1])
+    for j in range(groups):
+        ask(others[:, j::groups])
+    for j in range(4):
+        later = torch.arange(series.span + j, len(series.t), 4).expand(n, -1)
+        ask(torch.cat((index, later), dim=1), keep_from=index.shape[1])
+    ask(index)
+    return curves
+
+
+# --- training -------------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace) -> None:
-    """The latent ODE on the two-armed spirals, 50 noisy observations of each."""
+    """Train one model on one set, evaluate it, and add its row to the results."""
+    recipe = RECIPES[args.data]
+    draw = dict(observations=100, noise=recipe.noise)
+    known = recipe.draw(8000, **draw, seed=args.seed)
+    test = recipe.draw(1000, **draw, seed=args.seed + 1000)
     training.seed(args.seed)
-    noise = 0.2
-    train = data.two_armed_spirals(8000, noise=noise, seed=args.seed)
-    test = data.two_armed_spirals(1000, noise=noise, seed=args.seed + 1)
-    model = latent.LatentODE(latent=6, hidden=64, width=64)
+    model = build(recipe, args.model)
     batches = training.minibatches(
-        train.values, train.times(), size=100, seed=args.seed
+        known.values, known.times(), size=100, seed=args.seed
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     total = args.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=total, pct_start=0.2
+        optimizer, args.lr, total_steps=total, pct_start=0.1
     )
-    step = itertools.count()
-
-    def loss(values, times):  # the KL term fades in over the first 200 steps
-        return latent.negative_elbo(
-            model, values, times, noise=noise, kl_weight=min(1.0, next(step) / 200)
-        )
-
     history = training.fit(
         model,
         batches,
-        loss,
+        loss_of(model, recipe, total),
         optimizer,
         epochs=args.epochs,
         scheduler=schedule,
         clip=10.0,
-        after_epoch=lambda: print(spiral_errors(model, test), flush=True),
+        after_epoch=lambda: watch(model, test, recipe),
     )
     made = record(
         args,
         history.seconds,
-        train="8,000 series, seed = seed, noise 0.2, 50 observations of 200",
-        test="1,000 series, seed = seed + 1, noise 0.2, 50 observations of 200",
+        data=args.data,
+        model=args.model,
+        train="8,000 series, 100 readings each, of which every batch keeps some",
+        test="1,000 series of another seed",
         epochs=args.epochs,
         parameters=models.count_parameters(model),
         final_loss=sum(history.losses[-100:]) / 100,
-        **spiral_errors(model, test),
+        rmse={
+            str(k): spiral_errors(model, test, k, scaled=recipe.scaled) for k in COUNTS
+        },
     )
     print(made)
-    training.save_model(model, args.name or "spirals_latent_ode", made)
+    keep("latent_ode", made, by=("data", "model", "seed", "epochs"))
+    if args.name:
+        training.save_model(model, args.name, made)
+
+
+def watch(model: nn.Module, test: data.Spirals, recipe: Recipe) -> None:
+    errors = spiral_errors(model, test, 50, scaled=recipe.scaled)
+    print({name: round(error, 3) for name, error in errors.items()}, flush=True)
+
+
+def loss_of(model: nn.Module, recipe: Recipe, total: int) -> Callable[..., Tensor]:
+    """The bound for a random number of readings of the early part of each series; the
+    part grows, and the weight of the KL term does, as the recipe says.
+    """
+    step = itertools.count()
+
+    def loss(values: Tensor, times: Tensor) -> Tensor:
+        done = next(step) / total
+        grown = min(1.0, 0.15 + 0.85 * done / recipe.growth) if recipe.growth else 1.0
+        part = round(grown * values.shape[1])
+        fewest = max(1, round(grown * recipe.fewest))
+        k = int(torch.randint(fewest, part + 1, ()))
+        times, values = data.thin(times[:, :part], values[:, :part], k)
+        if recipe.scaled:
+            values = values / latent.root_mean_square(values)
+        weight = min(1.0, 20 * done)
+        return latent.negative_elbo(
+            model, values, times, noise=recipe.believed, kl_weight=weight
+        )
+
+    return loss

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import itertools
 import lzma
 import math
 import threading
@@ -597,3 +598,61 @@ def test_diverse_spirals_are_read_in_their_first_half():
     assert within_five_standard_errors(spirals.values - spirals.clean[:, :100], 0.02)
     with pytest.raises(ValueError, match=r"between 1 and 100, .* got 101"):
         data.diverse_spirals(3, observations=101)
+
+
+# --- sentences ------------------------------------------------------------------------
+
+
+def test_sentences_are_different_grammatical_and_the_same_for_the_same_seed():
+    some, pattern = data.sentences(500, seed=3), data.grammar()
+    assert len(set(some)) == 500
+    assert all(pattern.fullmatch(sentence) for sentence in some)
+    assert some == data.sentences(500, seed=3)
+    assert set(some) != set(data.sentences(500, seed=4))
+
+
+def test_sentences_come_in_every_number_and_tense_with_and_without_a_clause():
+    some = data.sentences(500)
+    for several, past in itertools.product((0, 1), repeat=2):
+        starts = tuple(f"{word} " for word in set(data.DETERMINERS[several]) - {"the"})
+        ends = tuple(f" {word}" for word in data.WHEN[past])
+        kind = [s for s in some if s.startswith(starts) and s.endswith(ends)]
+        assert any(" that " in s for s in kind)
+        assert any(" that " not in s for s in kind)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("a bird sleeps now", "a birds sleeps now"),
+        ("these birds sleep now", "these birds sleeps now"),
+        ("the birds sleep today", "the birds sleeps today"),
+        ("every bird slept then", "every bird sleeps then"),
+        ("a bird that sees two cats runs now", "a bird that sees two cats run now"),
+        ("two birds that saw a cat ran then", "two birds that see a cat ran then"),
+        ("this king paints a boy now", "this king paints now"),
+        ("this king waits now", "this king waits a boy now"),
+    ],
+)
+def test_the_grammar_asks_for_agreement_and_objects(right, wrong):
+    assert data.grammar().fullmatch(right)
+    assert not data.grammar().fullmatch(wrong)
+
+
+def test_sentences_are_as_long_at_the_end_of_the_list_as_at_its_start():
+    words = torch.tensor([len(s.split()) for s in data.sentences(4000)]).double()
+    first, last = words[:2000], words[2000:]
+    error = math.sqrt((first.var() + last.var()).item() / 2000)
+    assert abs((first.mean() - last.mean()).item()) <= 5 * error
+
+
+def test_the_grammar_accepts_of_all_short_texts_those_that_agree():
+    words = ("a", "two", "the", "cat", "cats", "runs", "run", "ran", "now", "then")
+    found = {
+        text
+        for text in map(" ".join, itertools.product(words, repeat=4))
+        if data.grammar().fullmatch(text)
+    }
+    one = itertools.product(("a cat", "the cat"), ("runs now", "ran then"))
+    several = itertools.product(("two cats", "the cats"), ("run now", "ran then"))
+    assert found == set(map(" ".join, (*one, *several)))

@@ -263,8 +263,10 @@ def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
         errors = train_spirals.spiral_errors(
             model, series, int(k), scaled=recipe.scaled
         )
+        known = {part: error for part, error in expected.items() if error is not None}
+        assert errors.keys() == expected.keys()
         # Solved at 1e-3, in steps that rounding may move.
-        assert errors == pytest.approx(expected, rel=0.01), k
+        assert {part: errors[part] for part in known} == pytest.approx(known, rel=0.01)
     assert models.count_parameters(model) == record["parameters"]
 
 

@@ -90,6 +90,18 @@ def digits() -> widgets.DigitDepthExplorer:
     return widgets.DigitDepthExplorer(model, test.images, test.labels, range(30))
 
 
+def particles() -> widgets.DensityFlowExplorer:
+    """A field as in the book, with weights as large as trained ones, and as many
+    particles; RK4.
+    """
+    torch.manual_seed(0)
+    f = MLPDynamics(2, (32, 32), time=True)
+    for p in f.parameters():
+        p.data *= 2
+    settings = dict(window=((-3, 3), (-3, 3)), method="rk4")
+    return widgets.DensityFlowExplorer(f, data=torch.randn(200, 2), **settings)
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 CASES = {
     "step size: h": Case(widgets.StepSizeExplorer, "Step size h", 16),
@@ -107,6 +119,8 @@ CASES = {
     ),
     "flow, dopri5: rtol": Case(lambda: flow(method="dopri5"), "Tolerance", 33),
     "digit: rtol": Case(digits, "Tolerance", 300),
+    "particles: h": Case(particles, "Step size h", 33),
+    "particles: t": Case(particles, "Time t", 16),
 }
 
 MEASURE = """async ({ label, moves, between }) => {

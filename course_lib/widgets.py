@@ -18,7 +18,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
@@ -32,6 +32,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from course_lib.adjoint import AugmentedFlow
+from course_lib.data import generator
 from course_lib.models import (
     ConvDynamics,
     DigitClassifier,
@@ -54,6 +55,7 @@ LABELS = {
 }
 FIXED = [name for name, method in METHODS.items() if not method.adaptive]
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
+PROBLEMS = [name for name in SYSTEMS if name != "ring"]  # the ring is for the adjoint
 
 
 # --- from files to one module ---------------------------------------------------------
@@ -80,9 +82,16 @@ def tables() -> str:
         }
         for name, system in SYSTEMS.items()
     }
-    return (
-        f"export const METHODS = {json.dumps(methods, separators=(',', ':'))};\n"
-        f"export const SYSTEMS = {json.dumps(systems, separators=(',', ':'))};\n"
+    constants = {
+        "METHODS": methods,
+        "FIXED": [[name, LABELS[name]] for name in FIXED],
+        "ADAPTIVE": [[name, LABELS[name]] for name in ADAPTIVE],
+        "PROBLEMS": [[name, SYSTEMS[name].label] for name in PROBLEMS],
+        "SYSTEMS": systems,
+    }
+    return "".join(
+        f"export const {name} = {json.dumps(value, separators=(',', ':'))};\n"
+        for name, value in constants.items()
     )
 
 
@@ -195,9 +204,7 @@ class StepSizeExplorer(LiveFigure):
         "A live figure: the path of a Runge–Kutta method beside the exact one, for a "
         "problem, a method and a step size of your choice."
     )
-    problem = traitlets.Enum([n for n in SYSTEMS if n != "ring"], "spiral").tag(
-        sync=True
-    )
+    problem = traitlets.Enum(PROBLEMS, "spiral").tag(sync=True)
     method = traitlets.Enum(FIXED, "euler").tag(sync=True)
     step_size = Positive(0.1).tag(sync=True)
 
@@ -241,9 +248,7 @@ class ToleranceExplorer(LiveFigure):
         "A live figure: accepted and rejected steps, their sizes, and the error of an "
         "adaptive solve, for a problem, a method and a tolerance of your choice."
     )
-    problem = traitlets.Enum([n for n in SYSTEMS if n != "ring"], "vanderpol").tag(
-        sync=True
-    )
+    problem = traitlets.Enum(PROBLEMS, "vanderpol").tag(sync=True)
     method = traitlets.Enum(ADAPTIVE, "dopri5").tag(sync=True)
     rtol = Positive(1e-3).tag(sync=True)
 
@@ -259,7 +264,64 @@ class ToleranceExplorer(LiveFigure):
         )
 
 
-class FlowExplorer(LiveFigure):
+class NetworkFigure(LiveFigure):
+    """What figures of trained networks share: one network or several of one shape,
+    whose weights travel in the page.
+    """
+
+    widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
+    activation = traitlets.Enum(["tanh", "elu", "relu"], read_only=True).tag(sync=True)
+    time = traitlets.Bool(read_only=True).tag(sync=True)
+    weights = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    stages = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    stage = traitlets.CInt(0).tag(sync=True)
+
+    def _take(self, f: MLPDynamics | Mapping[str, MLPDynamics]) -> list[str]:
+        """Note the shape and the labels of the networks; their weights as texts."""
+        stages = dict(f) if isinstance(f, Mapping) else {"": f}
+        shapes = [_shape(net) for net in stages.values()]
+        if len(set(shapes)) != 1:
+            raise ValueError(
+                "the networks of f must have the same widths, the same function between "
+                f"their layers, and all or none take t; got {len(set(shapes))} kinds"
+            )
+        widths, activation, time = shapes[0]
+        self.set_trait("widths", list(widths))
+        self.set_trait("activation", activation)
+        self.set_trait("time", time)
+        self.set_trait("stages", [str(label) for label in stages])
+        return [_encode(net) for net in stages.values()]
+
+    @traitlets.validate("weights")
+    def _whole(self, proposal):
+        expected = sum(o * (i + 1) for i, o in pairwise(self.widths))
+        sizes = [len(base64.b64decode(text)) / 4 for text in proposal.value]
+        if sizes != [expected] * len(self.stages):
+            raise traitlets.TraitError(
+                f"weights must hold {len(self.stages)} text(s), each base64 of {expected} "
+                f"float32 numbers for a network of widths {list(self.widths)}; got "
+                f"{len(sizes)} of {', '.join(f'{n:g}' for n in sizes)}"
+            )
+        return proposal.value
+
+    @traitlets.validate("stage")
+    def _existing(self, proposal):
+        if not 0 <= proposal.value < len(self.stages):
+            raise traitlets.TraitError(
+                f"stage must be from 0 to {len(self.stages) - 1}, got {proposal.value}"
+            )
+        return proposal.value
+
+    def field(self) -> MLPDynamics:
+        """The network that the figure shows, as the page carries it, in float64."""
+        activation = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU}[self.activation]
+        dim, hidden = self.widths[-1], self.widths[1:-1]
+        f = MLPDynamics(dim, hidden, time=self.time, activation=activation)
+        nn.utils.vector_to_parameters(_floats(self.weights[self.stage]), f.parameters())
+        return f.double()
+
+
+class FlowExplorer(NetworkFigure):
     """The field of a trained network, whose weights travel in the page, and paths along
     it.
 
@@ -286,12 +348,6 @@ class FlowExplorer(LiveFigure):
         "A live figure: the vector field of a trained network, and paths along it from "
         "starts of your choice."
     )
-    widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
-    activation = traitlets.Enum(["tanh", "elu", "relu"], read_only=True).tag(sync=True)
-    time = traitlets.Bool(read_only=True).tag(sync=True)
-    weights = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    stages = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
-    stage = traitlets.CInt(0).tag(sync=True)
     data = traitlets.List(read_only=True).tag(sync=True)
     start = Point().tag(sync=True)
     span = Point(read_only=True).tag(sync=True)
@@ -312,53 +368,23 @@ class FlowExplorer(LiveFigure):
         data: Sequence[Sequence[float]] = (),
         **settings,
     ):
-        stages = dict(f) if isinstance(f, Mapping) else {"": f}
-        shapes = [_shape(net) for net in stages.values()]
-        if len(set(shapes)) != 1:
-            raise ValueError(
-                "the networks of f must have the same widths, the same function between "
-                f"their layers, and all or none take t; got {len(set(shapes))} kinds"
-            )
-        widths, activation, time = shapes[0]
+        weights = self._take(f)
+        widths = self.widths
         if len(window) != widths[-1] or widths[-1] > 2:
             raise ValueError(
                 f"window needs one (low, high) for each of the {widths[-1]} components "
                 f"of y, of which there may be one or two; got {window!r}"
             )
         points = torch.as_tensor(data, dtype=torch.float64).reshape(-1, 2)
-        self.set_trait("widths", list(widths))
-        self.set_trait("activation", activation)
-        self.set_trait("time", time)
-        self.set_trait("stages", [str(label) for label in stages])
         self.set_trait("data", points.tolist())
         self.set_trait("span", list(span))
         self.set_trait("window", [[float(x) for x in pair] for pair in window])
         super().__init__(
-            weights=[_encode(net) for net in stages.values()],
+            weights=weights,
             start=list(start),
             t_end=span[1] if t_end is None else t_end,
             **settings,
         )
-
-    @traitlets.validate("weights")
-    def _whole(self, proposal):
-        expected = sum(o * (i + 1) for i, o in pairwise(self.widths))
-        sizes = [len(base64.b64decode(text)) / 4 for text in proposal.value]
-        if sizes != [expected] * len(self.stages):
-            raise traitlets.TraitError(
-                f"weights must hold {len(self.stages)} text(s), each base64 of {expected} "
-                f"float32 numbers for a network of widths {list(self.widths)}; got "
-                f"{len(sizes)} of {', '.join(f'{n:g}' for n in sizes)}"
-            )
-        return proposal.value
-
-    @traitlets.validate("stage")
-    def _existing(self, proposal):
-        if not 0 <= proposal.value < len(self.stages):
-            raise traitlets.TraitError(
-                f"stage must be from 0 to {len(self.stages) - 1}, got {proposal.value}"
-            )
-        return proposal.value
 
     @traitlets.validate("start")
     def _inside(self, proposal):
@@ -367,17 +393,6 @@ class FlowExplorer(LiveFigure):
                 f"start must have {len(self.window)} components, got {proposal.value!r}"
             )
         return proposal.value
-
-    def field(self) -> MLPDynamics:
-        """The network that the figure shows, as the page carries it, in float64."""
-        activation = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU}[self.activation]
-        dim, hidden = self.widths[-1], self.widths[1:-1]
-        f = MLPDynamics(dim, hidden, time=self.time, activation=activation)
-        numbers = torch.frombuffer(
-            bytearray(base64.b64decode(self.weights[self.stage])), dtype=torch.float32
-        )
-        nn.utils.vector_to_parameters(numbers, f.parameters())
-        return f.double()
 
     @torch.no_grad()
     def solution(self) -> Solution:
@@ -391,6 +406,116 @@ class FlowExplorer(LiveFigure):
         y0 = torch.tensor(list(self.start), dtype=torch.float64)
         t = [self.span[0], self.t_end]
         return solve(self.field(), y0, t, method=self.method, **settings)
+
+
+class DensityFlowExplorer(NetworkFigure):
+    """Particles that a trained field carries from noise to data and back, in steps of
+    your choice.
+
+    Parameters
+    ----------
+    f : MLPDynamics on R², with tanh, ELU or ReLU
+        Or a dict of them, {label: network}, all of one shape.
+    data : Tensor, shape (n, 2), points of the data; n particles set out
+    window : one (low, high) for each component
+    span : (t_0, t_1), noise and data
+    source : str, 'noise' (particles set out at t_0) or 'data' (at t_1, back in time)
+    method, step_size : a fixed-step method, and the length of its steps
+    moment : float, the time of the first picture; where the particles arrive unless
+        given
+    stage : int, which of the networks the first picture shows
+    seed : int, of the noise
+
+    Raises
+    ------
+    TypeError, ValueError, TraitError
+        For a network or a value that does not fit; the message says what does.
+    """
+
+    _esm = module("density.mjs")
+    still = (
+        "A live figure: particles on their way from noise to data and back along the "
+        "field of a trained network, in steps of your choice."
+    )
+    particles = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
+    span = Point(read_only=True).tag(sync=True)
+    window = traitlets.List(read_only=True).tag(sync=True)
+    source = traitlets.Enum(["noise", "data"], "noise").tag(sync=True)
+    method = traitlets.Enum(FIXED, "euler").tag(sync=True)
+    step_size = Positive(0.25).tag(sync=True)
+    moment = traitlets.CFloat(1.0).tag(sync=True)
+
+    def __init__(
+        self,
+        f: MLPDynamics | Mapping[str, MLPDynamics],
+        *,
+        data: Tensor,
+        window: Sequence[tuple[float, float]],
+        span: tuple[float, float] = (0.0, 1.0),
+        source: str = "noise",
+        moment: float | None = None,
+        seed: int = 0,
+        **settings,
+    ):
+        weights = self._take(f)
+        data = torch.as_tensor(data, dtype=torch.float32).cpu()
+        if (
+            self.widths[-1] != 2
+            or data.ndim != 2
+            or data.shape[1] != 2
+            or not len(data)
+        ):
+            raise ValueError(
+                "f must be a field in the plane and data a tensor of shape (n, 2); got "
+                f"a field on R^{self.widths[-1]} and data of shape {tuple(data.shape)}"
+            )
+        if len(window) != 2:
+            raise ValueError(f"window needs two pairs (low, high), got {window!r}")
+        noise = torch.randn(data.shape, generator=generator(seed))
+        self.set_trait("particles", [_text([noise]), _text([data])])
+        self.set_trait("span", list(span))
+        self.set_trait("window", [[float(x) for x in pair] for pair in window])
+        arrival = span[1] if source == "noise" else span[0]
+        moment = arrival if moment is None else moment
+        super().__init__(weights=weights, source=source, moment=moment, **settings)
+
+    @traitlets.validate("moment")
+    def _within(self, proposal):
+        if not self.span[0] <= proposal.value <= self.span[1]:
+            raise traitlets.TraitError(
+                f"moment must be from {self.span[0]:g} to {self.span[1]:g}, got "
+                f"{proposal.value!r}"
+            )
+        return proposal.value
+
+    @torch.no_grad()
+    def solution(self) -> Solution:
+        """The solve of all particles that the figure shows, a state of shape (n, 2) for
+        every step.
+
+        Raises
+        ------
+        SolverError
+            If a particle's path overflows.
+        """
+        start, end = self.span if self.source == "noise" else self.span[::-1]
+        n = max(1, math.ceil(abs(end - start) / self.step_size - 1e-6))
+        h = math.copysign(self.step_size, end - start)
+        text = self.particles[["noise", "data"].index(self.source)]
+        y0 = _floats(text).double().reshape(-1, 2)
+        t = [start + i * h for i in range(n)] + [end]
+        settings = dict(method=self.method, step_size=self.step_size)
+        return solve(self.field(), y0, t, **settings)
+
+    @torch.no_grad()
+    def positions(self) -> Tensor:
+        """Where the particles are at `moment`, shape (n, 2); the last step ends there."""
+        path = self.solution()
+        if self.moment == path.t[0]:
+            return path.ys[0]
+        t = [path.t[0].item(), self.moment]
+        settings = dict(method=self.method, step_size=self.step_size)
+        return solve(self.field(), path.ys[0], t, **settings).ys[-1]
 
 
 def _shape(f: MLPDynamics) -> tuple[tuple[int, ...], str, bool]:
@@ -414,9 +539,19 @@ def _shape(f: MLPDynamics) -> tuple[tuple[int, ...], str, bool]:
 
 
 def _encode(f: MLPDynamics) -> str:
-    """W and b of every layer as base64 of float32: text survives where buffers do not."""
-    flat = [p.detach().cpu().float().flatten() for p in f.parameters()]
+    """W and b of every layer."""
+    return _text(f.parameters())
+
+
+def _text(tensors: Iterable[Tensor]) -> str:
+    """Numbers as base64 of float32: text survives where buffers do not."""
+    flat = [x.detach().cpu().float().flatten() for x in tensors]
     return base64.b64encode(torch.cat(flat).numpy().tobytes()).decode()
+
+
+def _floats(text: str) -> Tensor:
+    """What `_text` wrote, flat."""
+    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ CELLS = {
     "v = FlowExplorer(MLPDynamics(2, (8, 8)), start=(0.5, 0.5),\n"
     "                 window=((-2, 2), (-2, 2)), method='rk4')\nv",
     "read flow": "print(*v.start)",
+    "density": "p = DensityFlowExplorer(MLPDynamics(2, (8,)), data=torch.randn(50, 2),\n"
+    "                        window=((-3, 3), (-3, 3)))\np",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
     "digit": "from course_lib.models import digit_odenet\n"
@@ -234,7 +236,7 @@ def holds(slider):
 # --- tests ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["steps", "flow", "adjoint", "digit"])
+@pytest.mark.parametrize("name", ["steps", "flow", "density", "adjoint", "digit"])
 def test_running_a_cell_draws_its_figure(page, name):
     expect(figure(page, name)).to_have_attribute("data-drawn", re.compile("[1-9]"))
     expect(figure(page, name).locator(".live-line.ours").first).to_have_attribute(

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from course_lib.models import MLPDynamics, digit_odenet
 from course_lib.widgets import (
     AdjointExplorer,
+    DensityFlowExplorer,
     DigitDepthExplorer,
     FlowExplorer,
     StepSizeExplorer,
@@ -41,9 +42,22 @@ def digits():
     return DigitDepthExplorer(model, images, torch.arange(6), range(6), digit=2)
 
 
+def particles():
+    fields = {}
+    for n in range(2):
+        torch.manual_seed(n)
+        fields[f"field {n}"] = MLPDynamics(2, (16,), time=True)
+        for p in fields[f"field {n}"].parameters():
+            p.data *= 2
+    return DensityFlowExplorer(
+        fields, data=torch.randn(60, 2), window=[(-3, 3)] * 2, moment=0.8
+    )
+
+
 FIGURES = {
     "step size": StepSizeExplorer,
     "tolerance": ToleranceExplorer,
+    "particles": particles,
     "flow in the plane": flow,
     "flow in one dimension": lambda: flow(1),
     "training of a flow": training_of_a_flow,
@@ -52,7 +66,7 @@ FIGURES = {
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 draggable = pytest.mark.parametrize(
-    "make", list(FIGURES.values())[2:5], ids=list(FIGURES)[2:5]
+    "make", list(FIGURES.values())[3:6], ids=list(FIGURES)[3:6]
 )
 
 
@@ -260,6 +274,27 @@ def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
     counts = f"{made.solve.accepted} steps accepted, {made.solve.rejected} rejected"
     told = f"{counts}, {made.solve.nfe} evaluations of f. The answer is {made.answer}"
     expect(page.locator(".live-status")).to_contain_text(told)
+
+
+def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(show):
+    page = show(state_of(particles()))
+    here = page.locator(".live-dots.ours")
+    arrived = here.get_attribute("d")
+    assert arrived.count("M") == 60
+    page.get_by_label("Time t").press("Home")
+    expect(here).not_to_have_attribute("d", arrived)
+    expect(page.locator(".live-status")).to_contain_text("they are 0 from")
+    page.get_by_label("Time t").press("End")
+
+    def gap():
+        page.wait_for_timeout(120)
+        said = page.locator(".live-status").inner_text()
+        return float(said.partition("they are ")[2].split()[0])
+
+    page.get_by_label("Step size h").press("Home")
+    short = gap()
+    page.get_by_label("Step size h").press("End")
+    assert gap() > 2 * short > 0
 
 
 def test_broken_state_becomes_a_message_in_the_figure(show):

@@ -35,13 +35,21 @@ from course_lib.systems import SYSTEMS
 from course_lib.tableaus import METHODS
 from course_lib.widgets import (
     AdjointExplorer,
+    DensityFlowExplorer,
     DigitDepthExplorer,
     FlowExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
 
-FIGURES = ["step_size.mjs", "tolerance.mjs", "flow.mjs", "adjoint.mjs", "digit.mjs"]
+FIGURES = [
+    "step_size.mjs",
+    "tolerance.mjs",
+    "flow.mjs",
+    "adjoint.mjs",
+    "density.mjs",
+    "digit.mjs",
+]
 
 
 def network(dim=2, activation=nn.Tanh, time=False, hidden=(8, 8)):
@@ -69,6 +77,12 @@ def digits(n=4, growth=1.0, **settings) -> DigitDepthExplorer:
     model = classifier(growth)
     images, labels = torch.rand(n, 1, 28, 28), torch.arange(n)
     return DigitDepthExplorer(model, images, labels, range(n), **settings)
+
+
+def density(f=None, n=20, **settings):
+    points = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
+    window = ((-3, 3), (-3, 3))
+    return DensityFlowExplorer(f or network(), data=points, window=window, **settings)
 
 
 # --- the same numbers in both languages -----------------------------------------------
@@ -186,6 +200,35 @@ def digit_cases() -> list[dict]:
     return rows
 
 
+def flight_cases() -> list[dict]:
+    """Particles in flight: there and back, at a step, between two and at both ends."""
+    rows = []
+    for source, method, moment in product(
+        ("noise", "data"), ("euler", "rk4"), (0.0, 0.5, 0.6, 1.0)
+    ):
+        time, h = moment > 0.5, 0.3 if moment == 0.6 else 0.25
+        figure = density(
+            network(2, nn.ELU, time),
+            source=source,
+            method=method,
+            step_size=h,
+            moment=moment,
+        )
+        keys = ("widths", "activation", "time")
+        shape = {key: getattr(figure, key) for key in keys}
+        rows.append(
+            dict(
+                network=shape | {"weights": figure.weights[0]},
+                start=figure.particles[source == "data"],
+                span=list(figure.span)[:: -1 if source == "data" else 1],
+                settings={"method": method, "stepSize": h},
+                moment=moment,
+                expected=figure.positions().tolist(),
+            )
+        )
+    return rows
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     for file in widgets.STATIC.glob("*.mjs"):
         shutil.copy(file, tmp_path)
@@ -198,6 +241,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "pullbacks": pullback_cases(),
         "adjoints": adjoint_cases(),
         "digits": digit_cases(),
+        "flights": flight_cases(),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own
@@ -209,7 +253,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"pass 6\b", run.stdout), run.stdout
+    assert re.search(r"pass 7\b", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -284,6 +328,50 @@ def test_stages_of_different_kinds_are_refused(other):
     stages = {"start": network(2), "end": other}
     with pytest.raises(ValueError, match=r"same widths.*2 kinds"):
         FlowExplorer(stages, start=(0, 0), window=((-2, 2), (-2, 2)))
+
+
+def test_a_density_figure_carries_its_particles_along_the_network_it_was_given():
+    f = network(2, nn.ELU, time=True)
+    figure = density(f, method="rk4", step_size=0.3)
+    path = figure.solution()
+    assert path.ys.shape == (5, 20, 2)  # steps of 0.3, and one of 0.1
+    tight = dict(rtol=1e-6, atol=1e-6)
+    there = solve(f, path.ys[0].float(), [0.0, 1.0], **tight).ys[-1]
+    torch.testing.assert_close(path.ys[-1].float(), there, rtol=0, atol=1e-4)
+    torch.testing.assert_close(figure.positions(), path.ys[-1])
+    figure.moment = 0.45
+    between = solve(f, path.ys[0].float(), [0.0, 0.45], **tight).ys[-1]
+    torch.testing.assert_close(figure.positions().float(), between, rtol=0, atol=1e-4)
+    figure.moment = 0.0
+    assert torch.equal(figure.positions(), path.ys[0])
+
+
+def test_particles_that_set_out_from_the_data_come_back_as_the_noise_they_were():
+    f = network(2)
+    away = density(f, method="rk4", step_size=0.05)
+    ends = away.positions().float()
+    window = ((-3, 3), (-3, 3))
+    back = DensityFlowExplorer(
+        f, data=ends, window=window, source="data", method="rk4", step_size=0.05
+    )
+    assert back.moment == 0.0
+    start = away.solution().ys[0]
+    torch.testing.assert_close(back.positions(), start, rtol=0, atol=1e-5)
+
+
+def test_the_noise_of_a_density_figure_is_fixed_by_its_seed():
+    first, again, other = (density(seed=seed).particles[0] for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():
+    window = ((-3, 3), (-3, 3))
+    with pytest.raises(ValueError, match=r"shape \(n, 2\).*shape \(5, 3\)"):
+        DensityFlowExplorer(network(), data=torch.zeros(5, 3), window=window)
+    with pytest.raises(ValueError, match=r"R\^1"):
+        DensityFlowExplorer(network(1), data=torch.zeros(5, 2), window=window)
+    with pytest.raises(ValueError, match="window needs two pairs"):
+        DensityFlowExplorer(network(), data=torch.zeros(5, 2), window=window[:1])
 
 
 @pytest.mark.parametrize("problem", ["ring", "spiral", "oscillator", "pendulum"])
@@ -371,6 +459,14 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (digits, "digit", "seven", "int"),
         (digits, "rtol", 0.0, "positive"),
         (digits, "weights", [], "read-only"),
+        (density, "method", "dopri5", "euler"),
+        (density, "source", "middle", "noise"),
+        (density, "moment", 1.5, "from 0 to 1"),
+        (density, "moment", float("nan"), "from 0 to 1"),
+        (density, "step_size", 0.0, "positive"),
+        (density, "weights", ["AAAA"], "base64"),
+        (density, "stage", 1, "from 0 to 0"),
+        (density, "particles", ["", ""], "read-only"),
     ],
 )
 def test_a_trait_refuses_what_makes_no_sense_and_says_what_is_allowed(

@@ -1,5 +1,5 @@
 // AdjointExplorer: forward to the end, back with the adjoint, and what was lost on the way.
-import { METHODS, SYSTEMS } from "./tables.mjs";
+import { SYSTEMS } from "./tables.mjs";
 import { FIELDS, PULLBACKS, augmented, distance, linspace, norm, sample, solve } from "./ode.mjs";
 import { choice, coordinate, frame, handle, hull, legend, plot, put, short, slider } from "./draw.mjs";
 

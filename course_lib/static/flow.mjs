@@ -1,6 +1,6 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
-import { METHODS } from "./tables.mjs";
-import { decode, interpolate, linspace, mlpField, solve } from "./ode.mjs";
+import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
+import { distance, interpolate, linspace, memo, networkField, solve } from "./ode.mjs";
 import { choice, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
 
 const ARROWS = 17; // along the time axis
@@ -23,7 +23,7 @@ function render({ model, el }) {
   const get = (name) => model.get(name);
   const window_ = get("window");
   const dim = window_.length;
-  let f, loaded;
+  const network = memo();
   const title = "Paths along the field of a trained network";
   const figure = frame(el, model, { title, draw });
   const controls = addControls(figure, model, window_);
@@ -45,19 +45,15 @@ function render({ model, el }) {
   let kept = "";
 
   function draw() {
-    if (loaded !== get("weights")[get("stage")]) {
-      loaded = get("weights")[get("stage")];
-      const [widths, activation, time] = ["widths", "activation", "time"].map(get);
-      f = mlpField({ widths, activation, time, weights: decode(loaded) });
-      kept = "";
-    }
+    const weights = get("weights")[get("stage")];
+    const f = network(weights, () => networkField(get));
     const adaptive = Boolean(METHODS[get("method")].b_error);
     controls.step.hide(adaptive);
     controls.tolerance.hide(!adaptive);
     const [t0, t1] = [get("span")[0], get("t_end")];
     paper.set(flowSheet(window_, t0, get("span")[1], t1));
     const settings = flowSettings(get);
-    const key = JSON.stringify([settings, t1, paper.svg.getAttribute("width")]);
+    const key = JSON.stringify([weights, settings, t1, paper.svg.getAttribute("width")]);
     if (key !== kept) drawFan(paper, f, window_, [t0, t1], settings);
     kept = key;
     const exact = solve(f, get("start"), [t0, t1], { method: "dopri5", rtol: 1e-8, atol: 1e-8 });
@@ -78,8 +74,7 @@ function render({ model, el }) {
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 
 function addControls(figure, model, window_) {
-  const all = Object.values(METHODS).map((m) => [m.name, m.label]);
-  choice(figure, model, "method", "Method", all);
+  choice(figure, model, "method", "Method", [...FIXED, ...ADAPTIVE]);
   const step = slider(figure, model, "step_size", "Step size h", { min: 0.01, max: 2, log: true });
   const tolerance = slider(figure, model, "rtol", "Tolerance", { min: 1e-7, max: 1, log: true, step: 0.1 });
   const [t0, t1] = model.get("span");
@@ -165,7 +160,7 @@ function describe(model, path, exact, window_) {
   const end = path.ys.at(-1);
   const out = path.ys.findIndex((y) => y.some((v, d) => v < window_[d][0] || v > window_[d][1]));
   const left = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}.`;
-  const gap = Math.hypot(...end.map((v, d) => v - exact.ys.at(-1)[d]));
+  const gap = distance(end, exact.ys.at(-1));
   const at = `y(${short(path.ts.at(-1))}) = ${end.length === 1 ? short(end[0]) : `(${end.map(short).join(", ")})`}`;
   return `${head} ${at}, off by ${short(gap)}.${left}`;
 }

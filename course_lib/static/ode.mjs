@@ -303,6 +303,18 @@ export function mlpField({ widths, activation, time, weights }) {
   };
 }
 
+// The network that a figure shows, as its traits have it.
+export function networkField(get) {
+  const [widths, activation, time] = ["widths", "activation", "time"].map(get);
+  return mlpField({ widths, activation, time, weights: decode(get("weights")[get("stage")]) });
+}
+
+// What `make` made for the last key, and made anew for another.
+export function memo() {
+  let last, made;
+  return (key, make) => (key === last ? made : ([made, last] = [make(), key])[0]);
+}
+
 // out = W x + b, four rows at a time: they share each x, and their sums do not wait for
 // one another. Half the time of one row after the other.
 function linear({ W, b, inputs, outputs, out }, x) {

@@ -1,5 +1,5 @@
 // StepSizeExplorer: one step size, one path, and where it ends.
-import { METHODS, SYSTEMS } from "./tables.mjs";
+import { FIXED, METHODS, PROBLEMS, SYSTEMS } from "./tables.mjs";
 import { FIELDS, distance, linspace, sample, solve } from "./ode.mjs";
 import { choice, frame, hull, legend, plot, short, slider } from "./draw.mjs";
 
@@ -26,10 +26,8 @@ function render({ model, el }) {
   let kept = { key: "" }; // what changes with problem and method only
   const title = "Numerical and exact path for a step size of your choice";
   const figure = frame(el, model, { title, draw });
-  const fixed = Object.values(METHODS).filter((m) => !m.b_error);
-  const systems = Object.entries(SYSTEMS).filter(([name]) => name !== "ring");
-  choice(figure, model, "problem", "Problem", systems.map(([name, s]) => [name, s.label]));
-  choice(figure, model, "method", "Method", fixed.map((m) => [m.name, m.label]));
+  choice(figure, model, "problem", "Problem", PROBLEMS);
+  choice(figure, model, "method", "Method", FIXED);
   slider(figure, model, "step_size", "Step size h", { min: SIZES[0], max: 2, log: true });
   legend(figure, [["exact wide", "exact"], ["ours", "numerical"]]);
   const paths = plot(figure, { title: "The numerical path and the exact one", height: 300 });

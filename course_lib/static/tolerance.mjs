@@ -1,5 +1,5 @@
 // ToleranceExplorer: a tolerance, the steps it leads to, and the error that comes of it.
-import { METHODS, SYSTEMS } from "./tables.mjs";
+import { ADAPTIVE, METHODS, PROBLEMS, SYSTEMS } from "./tables.mjs";
 import { FIELDS, distance, linspace, sample, solve } from "./ode.mjs";
 import { choice, frame, hull, legend, plot, short, slider } from "./draw.mjs";
 
@@ -26,10 +26,8 @@ function render({ model, el }) {
   let kept = { key: "" }; // what changes with problem and method only
   const title = "Accepted and rejected steps for a tolerance of your choice";
   const figure = frame(el, model, { title, draw });
-  const methods = Object.values(METHODS).filter((m) => m.b_error);
-  const systems = Object.entries(SYSTEMS).filter(([name]) => name !== "ring");
-  choice(figure, model, "problem", "Problem", systems.map(([name, s]) => [name, s.label]));
-  choice(figure, model, "method", "Method", methods.map((m) => [m.name, m.label]));
+  choice(figure, model, "problem", "Problem", PROBLEMS);
+  choice(figure, model, "method", "Method", ADAPTIVE);
   const range = { min: TOLERANCES[0], max: TOLERANCES.at(-1), log: true, step: 0.05 };
   slider(figure, model, "rtol", "Tolerance", range);
   legend(figure, [

@@ -10,7 +10,8 @@ const { FIELDS, PULLBACKS, augmented, decode, mlpField, sample, solve } = await 
 );
 const { adjointState } = await import(new URL("adjoint.mjs", folder));
 const { classifier, digitState } = await import(new URL("digit.mjs", folder));
-const { cases, networks, pullbacks, adjoints, digits } = JSON.parse(readFileSync(process.env.CASES));
+const { carry, points, positions } = await import(new URL("density.mjs", folder));
+const { cases, networks, pullbacks, adjoints, digits, flights } = JSON.parse(readFileSync(process.env.CASES));
 
 function close(got, expected, tolerance, what) {
   const scale = Math.max(...expected.map(Math.abs), 1e-12);
@@ -66,6 +67,17 @@ test("the digit figure takes the steps that Python takes, to the same probabilit
     const { path, probabilities } = digitState(classifier(weights), feature, rtol);
     for (const key of ["nfe", "accepted", "rejected"]) assert.equal(path[key], expected[key]);
     expected.probabilities.forEach((p, d) => assert.ok(Math.abs(p - probabilities[d]) < 1e-4));
+  }
+});
+
+test("the particles are where Python has them, in either direction and between steps", () => {
+  assert.ok(flights.length >= 12);
+  for (const { network, start, span, settings, moment, expected } of flights) {
+    const f = mlpField({ ...network, weights: decode(network.weights) });
+    const paths = carry(f, points(start), span, settings);
+    const there = positions(f, paths, moment, settings);
+    assert.equal(there.length, expected.length);
+    expected.forEach((y, i) => close(there[i], y, 1e-6, JSON.stringify([settings, span, moment])));
   }
 });
 

@@ -34,7 +34,7 @@ from playwright.sync_api import sync_playwright
 from torch import nn
 
 from benchmarks.common import report
-from course_lib import data, training, widgets
+from course_lib import data, latent, training, widgets
 from course_lib.models import MLPDynamics, digit_odenet
 from tools.browser import find
 
@@ -102,6 +102,14 @@ def particles() -> widgets.DensityFlowExplorer:
     return widgets.DensityFlowExplorer(f, data=torch.randn(200, 2), **settings)
 
 
+def walk() -> widgets.LatentExplorer:
+    """The stored latent ODE, from one random code to another."""
+    model = latent.LatentODE(latent=6, hidden=64, width=64)
+    training.load_model(model, "spirals_latent_ode")
+    start, end = torch.randn(2, 6, generator=data.generator(0))
+    return widgets.LatentExplorer(model, start=start, end=end, t_end=3.75)
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 CASES = {
     "step size: h": Case(widgets.StepSizeExplorer, "Step size h", 16),
@@ -121,6 +129,7 @@ CASES = {
     "digit: rtol": Case(digits, "Tolerance", 300),
     "particles: h": Case(particles, "Step size h", 33),
     "particles: t": Case(particles, "Time t", 16),
+    "latent: share": Case(walk, "Share of the way", 33),
 }
 
 MEASURE = """async ({ label, moves, between }) => {

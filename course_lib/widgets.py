@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from course_lib.adjoint import AugmentedFlow
 from course_lib.data import generator
+from course_lib.latent import LatentODE
 from course_lib.models import (
     ConvDynamics,
     DigitClassifier,
@@ -96,9 +97,12 @@ def tables() -> str:
 
 
 def script(name: str) -> str:
-    """A JavaScript file as it travels in a page: without comment lines and empty ones."""
+    """A JavaScript file as it travels in a page: without comment lines, empty ones and
+    indentation. No text in these files runs over a line's end.
+    """
     text = (STATIC / name).read_text(encoding="utf-8")
-    return re.sub(r"^[ \t]*(//.*)?\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^[ \t]*(//.*)?\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
 
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
@@ -321,7 +325,25 @@ class NetworkFigure(LiveFigure):
         return f.double()
 
 
-class FlowExplorer(NetworkFigure):
+class PathFigure(NetworkFigure):
+    """What figures share whose reader chooses any solver, and how far it goes."""
+
+    method = traitlets.Enum(list(METHODS), "dopri5").tag(sync=True)
+    step_size = Positive(0.25).tag(sync=True)
+    rtol = Positive(1e-3).tag(sync=True)
+    t_end = Positive(1.0).tag(sync=True)
+
+    @torch.no_grad()
+    def _path(self, y0: Tensor, t0: float) -> Solution:
+        """The solve from y0 at t0 to `t_end`, in the steps of the figure."""
+        if METHODS[self.method].adaptive:
+            settings = dict(rtol=self.rtol, atol=self.rtol)
+        else:
+            settings = dict(step_size=self.step_size)
+        return solve(self.field(), y0, [t0, self.t_end], method=self.method, **settings)
+
+
+class FlowExplorer(PathFigure):
     """The field of a trained network, whose weights travel in the page, and paths along
     it.
 
@@ -352,10 +374,6 @@ class FlowExplorer(NetworkFigure):
     start = Point().tag(sync=True)
     span = Point(read_only=True).tag(sync=True)
     window = traitlets.List(read_only=True).tag(sync=True)
-    method = traitlets.Enum(list(METHODS), "dopri5").tag(sync=True)
-    step_size = Positive(0.25).tag(sync=True)
-    rtol = Positive(1e-3).tag(sync=True)
-    t_end = Positive(1.0).tag(sync=True)
 
     def __init__(
         self,
@@ -394,18 +412,171 @@ class FlowExplorer(NetworkFigure):
             )
         return proposal.value
 
-    @torch.no_grad()
     def solution(self) -> Solution:
         """The solve from `start` to `t_end` that the figure shows; `ys` holds both
         ends.
         """
-        if METHODS[self.method].adaptive:
-            settings = dict(rtol=self.rtol, atol=self.rtol)
-        else:
-            settings = dict(step_size=self.step_size)
         y0 = torch.tensor(list(self.start), dtype=torch.float64)
-        t = [self.span[0], self.t_end]
-        return solve(self.field(), y0, t, method=self.method, **settings)
+        return self._path(y0, self.span[0])
+
+
+@dataclass(frozen=True)
+class LatentSolution:
+    """What a LatentExplorer shows.
+
+    Attributes
+    ----------
+    code : Tensor, shape (d,), the point of the latent space
+    solve : Solution, `ys` holds the latent state at both ends, shape (2, d)
+    ends : Tensor, shape (2, 2), both ends of the decoded curve
+    """
+
+    code: Tensor
+    solve: Solution
+    ends: Tensor
+
+
+class LatentExplorer(PathFigure):
+    """A walk between two codes of a latent ODE, and the curve that each point of it
+    decodes to.
+
+    Parameters
+    ----------
+    model : LatentODE of observations in the plane; its field and its decoder travel in
+        the page
+    start, end : Tensor, shape (d,), the codes that the walk joins
+    t_end : float, the end of the first picture's curves; the figure goes to twice that
+    codes : Tensor, shape (n, d), of other series, drawn as dots
+    coordinates : two ints, which coordinates can be dragged; those in which start and
+        end differ most unless given
+    share : float from 0 to 1, of the way from start to end
+    shift : two floats, added to those coordinates
+    method, step_size, rtol : the solver of the first picture
+
+    Raises
+    ------
+    TypeError, ValueError, TraitError
+        For a model or a value that does not fit; the message says what does.
+    """
+
+    _esm = module("latent.mjs")
+    still = (
+        "A live figure: the curve that a trained latent ODE decodes from a point of its "
+        "latent space, on the way from a clockwise to a counter-clockwise series."
+    )
+    readout = traitlets.Unicode(read_only=True).tag(sync=True)
+    readout_widths = traitlets.List(read_only=True).tag(sync=True)
+    start = Point(read_only=True).tag(sync=True)
+    end = Point(read_only=True).tag(sync=True)
+    codes = traitlets.List(read_only=True).tag(sync=True)
+    coordinates = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
+    longest = Positive(read_only=True).tag(sync=True)
+    window = traitlets.List(read_only=True).tag(sync=True)
+    plane = traitlets.List(read_only=True).tag(sync=True)
+    share = traitlets.CFloat(0.0).tag(sync=True)
+    shift = Point([0.0, 0.0], minlen=2, maxlen=2).tag(sync=True)
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: LatentODE,
+        *,
+        start: Tensor,
+        end: Tensor,
+        t_end: float,
+        codes: Tensor | None = None,
+        coordinates: Sequence[int] | None = None,
+        **settings,
+    ):
+        readout = _check_latent(model)
+        start, end = (torch.as_tensor(z).detach().cpu().float() for z in (start, end))
+        weights, dim = self._take(model.f), model.f.net[-1].out_features
+        if start.shape != (dim,) or end.shape != (dim,):
+            raise ValueError(
+                f"start and end must have shape ({dim},), as the latent states of model; "
+                f"got {tuple(start.shape)} and {tuple(end.shape)}"
+            )
+        if coordinates is None:
+            coordinates = (end - start).abs().topk(2).indices.sort().values.tolist()
+        pair = list(coordinates)
+        if len(set(pair)) != 2 or not all(0 <= c < dim for c in pair):
+            raise ValueError(
+                f"coordinates must be two different numbers from 0 to {dim - 1}, got "
+                f"{coordinates!r}"
+            )
+        others = start[None][:0] if codes is None else codes.detach().cpu().float()
+        walk = torch.lerp(start, end, torch.linspace(0, 1, 10)[:, None])
+        device = next(model.parameters()).device
+        paths = model.flow(walk.to(device), torch.linspace(0, t_end, 50, device=device))
+        curves = model.decoder(paths).cpu().flatten(0, 1)
+        seen = torch.cat((paths.cpu().flatten(0, 1), others))[:, pair]
+        self.set_trait("readout", _text(model.decoder.parameters()))
+        self.set_trait("readout_widths", readout)
+        self.set_trait("start", start.tolist())
+        self.set_trait("end", end.tolist())
+        self.set_trait("codes", _rounded(others[:, pair]))
+        self.set_trait("coordinates", pair)
+        self.set_trait("longest", 2 * t_end)
+        self.set_trait("window", _around(curves, air=0.2))
+        self.set_trait("plane", _around(seen, air=0.2))
+        super().__init__(weights=weights, t_end=t_end, **settings)
+
+    @traitlets.validate("share")
+    def _on_the_way(self, proposal):
+        if not 0 <= proposal.value <= 1:
+            raise traitlets.TraitError(
+                f"share must be from 0 to 1, got {proposal.value!r}"
+            )
+        return proposal.value
+
+    @torch.no_grad()
+    def solution(self) -> LatentSolution:
+        """What the figure shows, with the weights that the page carries.
+
+        Raises
+        ------
+        SolverError
+            If the solve cannot go on.
+        """
+        start, end, shift = (
+            torch.tensor(list(x), dtype=torch.float64)
+            for x in (self.start, self.end, self.shift)
+        )
+        code = start + self.share * (end - start)
+        code[self.coordinates] += shift
+        path = self._path(code, 0.0)
+        inputs, width, outputs = self.readout_widths
+        look = nn.Sequential(
+            nn.Linear(inputs, width), nn.ELU(), nn.Linear(width, outputs)
+        )
+        nn.utils.vector_to_parameters(_floats(self.readout), look.parameters())
+        return LatentSolution(code, path, look.double()(path.ys))
+
+
+def _check_latent(model) -> list[int]:
+    """The widths of the decoder of a model that the browser can evaluate."""
+    if not isinstance(model, LatentODE):
+        raise TypeError(
+            f"model must be a course_lib.latent.LatentODE, got {type(model).__name__}"
+        )
+    first, _, last = model.decoder
+    if last.out_features != 2:
+        raise ValueError(
+            f"model must observe the plane: 2 numbers, got {last.out_features}"
+        )
+    return [first.in_features, first.out_features, last.out_features]
+
+
+def _around(points: Tensor, *, air: float) -> list[list[float]]:
+    """One (low, high) for each coordinate that leaves some air around all points."""
+    low, high = points.min(dim=0).values, points.max(dim=0).values
+    air = air * (high - low)
+    return _rounded(torch.stack((low - air, high + air), dim=1))
+
+
+def _rounded(x: Tensor) -> list:
+    """A matrix as lists of numbers, to three decimals."""
+    return [[round(v, 3) for v in row] for row in x.tolist()]
 
 
 class DensityFlowExplorer(NetworkFigure):

@@ -25,6 +25,9 @@ CELLS = {
     "read flow": "print(*v.start)",
     "density": "p = DensityFlowExplorer(MLPDynamics(2, (8,)), data=torch.randn(50, 2),\n"
     "                        window=((-3, 3), (-3, 3)))\np",
+    "latent": "from course_lib.latent import LatentODE\n"
+    "l = LatentExplorer(LatentODE(latent=4, hidden=8, width=8), start=torch.zeros(4),\n"
+    "                   end=torch.ones(4), t_end=2.0)\nl",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
     "digit": "from course_lib.models import digit_odenet\n"
@@ -236,7 +239,9 @@ def holds(slider):
 # --- tests ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["steps", "flow", "density", "adjoint", "digit"])
+@pytest.mark.parametrize(
+    "name", ["steps", "flow", "density", "latent", "adjoint", "digit"]
+)
 def test_running_a_cell_draws_its_figure(page, name):
     expect(figure(page, name)).to_have_attribute("data-drawn", re.compile("[1-9]"))
     expect(figure(page, name).locator(".live-line.ours").first).to_have_attribute(

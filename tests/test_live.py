@@ -8,12 +8,14 @@ import torch
 from conftest import ROOT
 from playwright.sync_api import expect
 
+from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet
 from course_lib.widgets import (
     AdjointExplorer,
     DensityFlowExplorer,
     DigitDepthExplorer,
     FlowExplorer,
+    LatentExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
@@ -54,10 +56,22 @@ def particles():
     )
 
 
+def walk():
+    torch.manual_seed(0)
+    model = LatentODE(latent=5, hidden=8, width=16)
+    for p in model.f.parameters():
+        p.data *= 2
+    ends = torch.randn(2, 5)
+    return LatentExplorer(
+        model, start=ends[0], end=ends[1], t_end=3.0, codes=torch.randn(40, 5)
+    )
+
+
 FIGURES = {
     "step size": StepSizeExplorer,
     "tolerance": ToleranceExplorer,
     "particles": particles,
+    "latent": walk,
     "flow in the plane": flow,
     "flow in one dimension": lambda: flow(1),
     "training of a flow": training_of_a_flow,
@@ -66,7 +80,7 @@ FIGURES = {
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 draggable = pytest.mark.parametrize(
-    "make", list(FIGURES.values())[3:6], ids=list(FIGURES)[3:6]
+    "make", list(FIGURES.values())[3:7], ids=list(FIGURES)[3:7]
 )
 
 
@@ -274,6 +288,24 @@ def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
     counts = f"{made.solve.accepted} steps accepted, {made.solve.rejected} rejected"
     told = f"{counts}, {made.solve.nfe} evaluations of f. The answer is {made.answer}"
     expect(page.locator(".live-status")).to_contain_text(told)
+
+
+def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):
+    page = show(state_of(walk()))
+    share = page.get_by_label("Share of the way")
+    handle = page.locator(".live-drag")
+    places = []
+    for key in ("Home", "End"):
+        share.press(key)
+        page.wait_for_timeout(120)
+        places.append(handle.get_attribute("transform"))
+    assert places[0] != places[1]
+    status = page.locator(".live-status")
+    expect(status).to_contain_text("clockwise (swept area")
+    page.get_by_label("Method").select_option("euler")
+    page.get_by_label("Step size h").press("End")
+    expect(status).to_contain_text("Euler, h = 2: 2 steps, 2 evaluations of f")
+    assert float(status.inner_text().rpartition("off by ")[2].rstrip(".")) > 0.01
 
 
 def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(show):

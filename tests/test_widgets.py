@@ -23,6 +23,7 @@ from traitlets import TraitError
 
 from course_lib import widgets
 from course_lib.adjoint import odeint_adjoint
+from course_lib.latent import LatentODE, LatentRNN
 from course_lib.models import (
     ConvDynamics,
     DigitClassifier,
@@ -38,6 +39,7 @@ from course_lib.widgets import (
     DensityFlowExplorer,
     DigitDepthExplorer,
     FlowExplorer,
+    LatentExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
@@ -49,6 +51,7 @@ FIGURES = [
     "adjoint.mjs",
     "density.mjs",
     "digit.mjs",
+    "latent.mjs",
 ]
 
 
@@ -86,6 +89,20 @@ def density(f=None, n=20, **settings):
 
 
 # --- the same numbers in both languages -----------------------------------------------
+
+
+def latent_model(dim=5, observed=2) -> LatentODE:
+    torch.manual_seed(dim)
+    model = LatentODE(observed, dim, hidden=8, width=12)
+    for p in model.f.parameters():
+        p.data *= 2
+    return model
+
+
+def latent(model=None, dim=5, **settings) -> LatentExplorer:
+    ends = torch.randn(2, dim, generator=torch.Generator().manual_seed(2))
+    settings = dict(start=ends[0], end=ends[1], t_end=2.0) | settings
+    return LatentExplorer(model or latent_model(), **settings)
 
 
 def random_case(rng: random.Random) -> dict:
@@ -229,6 +246,32 @@ def flight_cases() -> list[dict]:
     return rows
 
 
+def latent_cases() -> list[dict]:
+    """Points on and off the walk, their paths and the ends of their curves."""
+    rows = []
+    kept = ("widths", "activation", "time", "weights", "stage", "readout")
+    kept += ("readout_widths", "start", "end", "share", "shift", "coordinates")
+    for (method, h), share in product(
+        (("rk4", 0.3), ("euler", 0.1), ("dopri5", 1e-4)), (0.0, 0.37, 1.0)
+    ):
+        how = dict(rtol=h) if method == "dopri5" else dict(step_size=h)
+        shift = [0.5, -1.0] if share else [0.0, 0.0]
+        figure = latent(method=method, share=share, shift=shift, **how)
+        found = figure.solution()
+        js = dict(rtol=h, atol=h) if method == "dopri5" else dict(stepSize=h)
+        rows.append(
+            dict(
+                traits={name: getattr(figure, name) for name in kept},
+                settings=js | {"method": method},
+                span=[0, figure.t_end],
+                code=found.code.tolist(),
+                nfe=found.solve.nfe,
+                ends=found.ends.flatten().tolist(),
+            )
+        )
+    return rows
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     for file in widgets.STATIC.glob("*.mjs"):
         shutil.copy(file, tmp_path)
@@ -242,6 +285,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "adjoints": adjoint_cases(),
         "digits": digit_cases(),
         "flights": flight_cases(),
+        "walks": latent_cases(),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own
@@ -253,7 +297,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"pass 7\b", run.stdout), run.stdout
+    assert re.search(r"pass 9\b", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -374,6 +418,51 @@ def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():
         DensityFlowExplorer(network(), data=torch.zeros(5, 2), window=window[:1])
 
 
+def test_a_latent_figure_decodes_what_the_model_decodes():
+    model = latent_model()
+    figure = latent(model, share=0.25, method="dopri5", rtol=1e-6)
+    start, end = (torch.tensor(list(z)) for z in (figure.start, figure.end))
+    code = 0.75 * start + 0.25 * end
+    found = figure.solution()
+    torch.testing.assert_close(found.code.float(), code)
+    expected = model.decode(code[None], torch.tensor([0.0, 2.0]))[0].detach()
+    torch.testing.assert_close(found.ends.float(), expected, rtol=0, atol=2e-3)
+    figure.shift = [1.0, -2.0]
+    i, j = figure.coordinates
+    moved = figure.solution().code.float() - code
+    assert (moved[i].item(), moved[j].item()) == pytest.approx((1.0, -2.0))
+    assert moved.abs().sum().item() == pytest.approx(3.0, rel=1e-5)
+
+
+def test_a_latent_figure_lets_you_drag_where_the_ends_differ_most():
+    start, end = torch.zeros(5), torch.tensor([0.1, -2.0, 0.3, 0.0, 1.0])
+    assert list(latent(start=start, end=end).coordinates) == [1, 4]
+    assert list(latent(coordinates=(3, 0)).coordinates) == [3, 0]
+
+
+def test_the_windows_of_a_latent_figure_hold_the_walk_and_the_other_codes():
+    model, codes = latent_model(), 4 * torch.ones(1, 5)
+    figure = latent(model, codes=codes)
+    (low, high), _ = figure.plane
+    assert low < min(figure.start[figure.coordinates[0]], 4.0) and high > 4.0
+    for figure.share in (0.0, 1.0):
+        for point in figure.solution().ends.tolist():
+            for x, (low, high) in zip(point, figure.window):
+                assert low < x < high
+
+
+def test_a_latent_figure_refuses_what_it_cannot_show():
+    with pytest.raises(TypeError, match="LatentODE, got LatentRNN"):
+        latent(LatentRNN(latent=5))
+    with pytest.raises(ValueError, match="observe the plane: 2 numbers, got 3"):
+        latent(latent_model(observed=3))
+    with pytest.raises(ValueError, match=r"shape \(5,\).*\(4,\)"):
+        latent(end=torch.zeros(4))
+    for pair in ((0, 0), (0, 5), (1,)):
+        with pytest.raises(ValueError, match="two different numbers from 0 to 4"):
+            latent(coordinates=pair)
+
+
 @pytest.mark.parametrize("problem", ["ring", "spiral", "oscillator", "pendulum"])
 def test_an_adjoint_figure_shows_the_course_s_own_adjoint(problem):
     figure = AdjointExplorer(problem=problem, target=[1.0, -0.5], rtol=1e-6)
@@ -467,6 +556,14 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (density, "weights", ["AAAA"], "base64"),
         (density, "stage", 1, "from 0 to 0"),
         (density, "particles", ["", ""], "read-only"),
+        (latent, "share", 1.2, "from 0 to 1"),
+        (latent, "share", float("nan"), "from 0 to 1"),
+        (latent, "shift", [0.0], "shift"),
+        (latent, "shift", [0.0, float("inf")], "finite"),
+        (latent, "method", "rk5", "rk4"),
+        (latent, "rtol", -1.0, "positive"),
+        (latent, "t_end", 0.0, "positive"),
+        (latent, "readout", "", "read-only"),
     ],
 )
 def test_a_trait_refuses_what_makes_no_sense_and_says_what_is_allowed(

@@ -1,7 +1,7 @@
 // AdjointExplorer: forward to the end, back with the adjoint, and what was lost on the way.
 import { SYSTEMS } from "./tables.mjs";
 import { FIELDS, PULLBACKS, augmented, distance, linspace, norm, sample, solve } from "./ode.mjs";
-import { choice, coordinate, frame, handle, hull, legend, plot, put, short, slider } from "./draw.mjs";
+import { GAP, choice, coordinate, frame, handle, hull, legend, plot, put, short, slider } from "./draw.mjs";
 
 const FINE = { method: "dopri5", rtol: 1e-11, atol: 1e-13 };
 const LEVELS = linspace(-8, -1, 8).map((e) => 10 ** e);
@@ -115,7 +115,7 @@ function arrows(paper, states) {
     const [p, q] = lam.map((x) => x * unit);
     const tip = [u + p, v + q];
     const barb = (s) => [tip[0] - 0.2 * p + s * 0.12 * q, tip[1] - 0.2 * q - s * 0.12 * p];
-    return [[u, v], tip, barb(1), [NaN, NaN], tip, barb(-1), [NaN, NaN]];
+    return [[u, v], tip, barb(1), GAP, tip, barb(-1), GAP];
   });
 }
 

@@ -1,11 +1,10 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
 import { FIXED, METHODS } from "./tables.mjs";
 import { decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
-import { choice, frame, legend, plot, short, slider } from "./draw.mjs";
+import { GAP, choice, frame, legend, plot, short, slider } from "./draw.mjs";
 
 const TIGHT = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
 const TRACED = 24; // particles whose steps are drawn
-const GAP = [NaN, NaN];
 
 // The particles' starts, as points.
 export function points(text) {

@@ -1,6 +1,6 @@
 // DigitDepthExplorer: the ODE block and the head of a digit classifier, solved in the page.
 import { decode, solve } from "./ode.mjs";
-import { choice, element, frame, legend, plot, shape, short, slider } from "./draw.mjs";
+import { GAP, choice, element, frame, legend, plot, shape, short, slider } from "./draw.mjs";
 
 const SIZE = 64 * 36; // channels of 6 × 6
 const TAPS = 65 * 9; // what a 3 × 3 convolution reads: time is a channel too
@@ -139,7 +139,7 @@ function render({ model, el }) {
 
 function drawBars(paper, values, label) {
   paper.set({ x: [-0.7, 9.7], y: [0, 1.1], xlabel: "class", ylabel: "probability" });
-  const bar = (p, d) => [[d, 0], [d, p], [NaN, NaN]];
+  const bar = (p, d) => [[d, 0], [d, p], GAP];
   paper.line("all", values.flatMap(bar), "ours large");
   paper.line("label", bar(values[label], label), "exact large");
   const place = (p, d) => ({ x: paper.x(d), y: paper.y(p) - 4, "text-anchor": "middle" });

@@ -107,6 +107,8 @@ export const coordinate = (d) => ({
   set: (point, x) => point.with(d, x),
 });
 
+export const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
+
 const tidy = (x) => Number(x.toPrecision(6));
 
 function bind(figure, model, name, input, { show, read }) {
@@ -209,6 +211,9 @@ export function plot(figure, { title, height = 260, wide = false }) {
   return self;
 }
 
+// A point that breaks a line.
+export const GAP = [NaN, NaN];
+
 const pixel = (v) => Math.round(v * 10) / 10;
 
 // Points closer than two pixels to the one before are left out, but for the last.
@@ -233,7 +238,7 @@ function path(points, { x, y }) {
   return d;
 }
 
-const near = (v) => Math.max(-1e5, Math.min(1e5, v));
+const near = (v) => clamp(v, -1e5, 1e5);
 
 function scale([low, high], [from, to], log = false) {
   const f = log ? Math.log10 : (v) => v;

@@ -1,16 +1,10 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
-import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
-import { distance, interpolate, linspace, memo, networkField, solve } from "./ode.mjs";
-import { choice, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
+import { distance, linspace, memo, networkField, solve } from "./ode.mjs";
+import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
+import { effort, solverControls, trace } from "./path.mjs";
 
 const ARROWS = 17; // along the time axis
 const NAMES = ["y₁", "y₂"];
-
-export function flowSettings(get) {
-  return METHODS[get("method")].b_error
-    ? { method: get("method"), rtol: get("rtol"), atol: get("rtol") }
-    : { method: get("method"), stepSize: get("step_size") };
-}
 
 // Starts of the fan: spread over a line, or over a grid in the plane.
 export function fan(window_) {
@@ -26,7 +20,8 @@ function render({ model, el }) {
   const network = memo();
   const title = "Paths along the field of a trained network";
   const figure = frame(el, model, { title, draw });
-  const controls = addControls(figure, model, window_);
+  const solver = solverControls(figure, model);
+  addControls(figure, model, window_);
   const data = get("data");
   legend(figure, [
     ["faint", "field, and paths from other starts"],
@@ -47,12 +42,9 @@ function render({ model, el }) {
   function draw() {
     const weights = get("weights")[get("stage")];
     const f = network(weights, () => networkField(get));
-    const adaptive = Boolean(METHODS[get("method")].b_error);
-    controls.step.hide(adaptive);
-    controls.tolerance.hide(!adaptive);
     const [t0, t1] = [get("span")[0], get("t_end")];
     paper.set(flowSheet(window_, t0, get("span")[1], t1));
-    const settings = flowSettings(get);
+    const settings = solver();
     const key = JSON.stringify([weights, settings, t1, paper.svg.getAttribute("width")]);
     if (key !== kept) drawFan(paper, f, window_, [t0, t1], settings);
     kept = key;
@@ -61,22 +53,17 @@ function render({ model, el }) {
     const trained = dim === 1 && t1 > get("span")[1] ? get("span")[1] : NaN;
     paper.dots("data", data, "data");
     paper.line("trained", window_[0].map((y) => [trained, y]), "faint dashed");
-    paper.line("exact", curve(exact, "dopri5", 160), "exact wide");
-    paper.line("ours", curve(path, get("method"), 160), "ours thin");
+    paper.line("exact", trace(exact, "dopri5", 160, point), "exact wide");
+    paper.line("ours", trace(path, settings.method, 160, point), "ours thin");
     paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");
     place();
-    return describe(model, path, exact, window_);
+    return describe(settings, path, exact, window_);
   }
 
   return figure.close;
 }
 
-const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
-
 function addControls(figure, model, window_) {
-  choice(figure, model, "method", "Method", [...FIXED, ...ADAPTIVE]);
-  const step = slider(figure, model, "step_size", "Step size h", { min: 0.01, max: 2, log: true });
-  const tolerance = slider(figure, model, "rtol", "Tolerance", { min: 1e-7, max: 1, log: true, step: 0.1 });
   const [t0, t1] = model.get("span");
   slider(figure, model, "t_end", "End time", { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) });
   const stages = model.get("stages");
@@ -89,7 +76,6 @@ function addControls(figure, model, window_) {
     const label = window_.length === 1 ? "Start y" : `Start ${NAMES[d]}`;
     slider(figure, model, "start", label, { min, max, lens: coordinate(d) });
   });
-  return { step, tolerance };
 }
 
 function flowSheet(window_, t0, trained, t1) {
@@ -106,29 +92,15 @@ function between(axis, from, to) {
   return linspace(from, to, n + 2).slice(1, -1).map(axis.inverse);
 }
 
-const nodes = (path) => path.ys.map((y, i) => (y.length === 1 ? [path.ts[i], y[0]] : y));
-
-// The path as a curve of about `detail` points: its steps, and points inside them where
-// the method has dense output.
-function curve(path, name, detail) {
-  const method = METHODS[name];
-  const points = nodes(path);
-  const pieces = method.dense ? clamp(Math.ceil(detail / path.accepted), 1, 16) : 1;
-  if (pieces === 1) return points;
-  const curved = path.steps.flatMap((step, i) => {
-    const inside = linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1);
-    const ys = inside.map((t) => interpolate(step, method, t));
-    return [points[i], ...ys.map((y, j) => (y.length === 1 ? [inside[j], y[0]] : y))];
-  });
-  return [...curved, points.at(-1)];
-}
+const point = (y, t) => (y.length === 1 ? [t, y[0]] : y);
+const nodes = (path) => path.ys.map((y, i) => point(y, path.ts[i]));
 
 function drawFan(paper, f, window_, span, settings) {
   paper.line("field", strokes(paper, f, window_, span), "faint hair");
   const paths = fan(window_).map((start) =>
-    curve(solve(f, start, span, settings), settings.method, 96),
+    trace(solve(f, start, span, settings), settings.method, 96, point),
   );
-  paper.line("fan", paths.flatMap((points) => [...points, [NaN, NaN]]), "faint thin");
+  paper.line("fan", paths.flatMap((points) => [...points, GAP]), "faint thin");
 }
 
 // Short strokes along the field, equally long on the paper.
@@ -144,19 +116,15 @@ function strokes(paper, f, window_, [t0, t1]) {
       const slope = flat ? [1, f(a, [b])[0]] : f(t0, [a, b]);
       const length = Math.hypot(slope[0] * unit[0], slope[1] * unit[1]) || 1;
       const [da, db] = slope.map((v) => (v / length) * 6);
-      points.push([a - da, b - db], [a + da, b + db], [NaN, NaN]);
+      points.push([a - da, b - db], [a + da, b + db], GAP);
     }
   }
   return points;
 }
 
-function describe(model, path, exact, window_) {
-  const method = METHODS[model.get("method")];
-  const how = method.b_error
-    ? `tolerance ${short(model.get("rtol"))}`
-    : `h = ${short(model.get("step_size"))}`;
-  const head = `${method.label}, ${how}: ${path.accepted} steps, ${path.nfe} evaluations of f.`;
-  if (path.stopped) return `${head} It stopped at t = ${short(path.stopped.t)}: ${path.stopped.why}.`;
+function describe(settings, path, exact, window_) {
+  const head = effort(path, settings);
+  if (path.stopped) return head;
   const end = path.ys.at(-1);
   const out = path.ys.findIndex((y) => y.some((v, d) => v < window_[d][0] || v > window_[d][1]));
   const left = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}.`;

@@ -289,10 +289,10 @@ export function mlpField({ widths, activation, time, weights }) {
     layers.push({ W, b, inputs, outputs, out: new Float64Array(outputs) });
   }
   const entry = new Float64Array(widths[0]);
-  const dim = widths.at(-1);
+  const [dim, state] = [widths.at(-1), widths[0] - Boolean(time)];
   return (t, y) => {
-    for (let d = 0; d < dim; d++) entry[d] = y[d];
-    if (time) entry[dim] = t;
+    for (let d = 0; d < state; d++) entry[d] = y[d];
+    if (time) entry[state] = t;
     let x = entry;
     for (let l = 0; l < layers.length; l++) {
       linear(layers[l], x);

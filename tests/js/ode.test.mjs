@@ -5,13 +5,14 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 const folder = pathToFileURL(process.env.MODULES + "/");
-const { FIELDS, PULLBACKS, augmented, decode, mlpField, sample, solve } = await import(
+const { FIELDS, PULLBACKS, augmented, decode, mlpField, networkField, sample, solve } = await import(
   new URL("ode.mjs", folder)
 );
 const { adjointState } = await import(new URL("adjoint.mjs", folder));
 const { classifier, digitState } = await import(new URL("digit.mjs", folder));
 const { carry, points, positions } = await import(new URL("density.mjs", folder));
-const { cases, networks, pullbacks, adjoints, digits, flights } = JSON.parse(readFileSync(process.env.CASES));
+const { codeOf, decoder, sweptArea } = await import(new URL("latent.mjs", folder));
+const { cases, networks, pullbacks, adjoints, digits, flights, walks } = JSON.parse(readFileSync(process.env.CASES));
 
 function close(got, expected, tolerance, what) {
   const scale = Math.max(...expected.map(Math.abs), 1e-12);
@@ -79,6 +80,24 @@ test("the particles are where Python has them, in either direction and between s
     assert.equal(there.length, expected.length);
     expected.forEach((y, i) => close(there[i], y, 1e-6, JSON.stringify([settings, span, moment])));
   }
+});
+
+test("a latent point, its path and its curve are Python's", () => {
+  assert.ok(walks.length >= 9);
+  for (const { traits, settings, span, code, nfe, ends } of walks) {
+    const get = (name) => traits[name];
+    close(codeOf(get), code, 1e-7, "code");
+    const path = solve(networkField(get), codeOf(get), span, settings);
+    const look = decoder(get);
+    assert.equal(path.nfe, nfe);
+    close([...look(path.ys[0]), ...look(path.ys.at(-1))], ends, 1e-6, JSON.stringify(settings));
+  }
+});
+
+test("the swept area is positive for a counter-clockwise circle and the circle's own", () => {
+  const circle = Array.from({ length: 1001 }, (_, i) => [3 + Math.cos(i * 2e-3 * Math.PI), Math.sin(i * 2e-3 * Math.PI)]);
+  assert.ok(Math.abs(sweptArea(circle) - Math.PI) < 1e-3);
+  assert.ok(Math.abs(sweptArea(circle.reverse()) + Math.PI) < 1e-3);
 });
 
 test("a solve that cannot go on stops and says where, after at most 10,000 attempts", () => {

@@ -243,6 +243,7 @@ def holds(slider):
     "name", ["steps", "flow", "density", "latent", "adjoint", "digit"]
 )
 def test_running_a_cell_draws_its_figure(page, name):
+    cell(page, name).scroll_into_view_if_needed()  # Lab lays out what is in sight
     expect(figure(page, name)).to_have_attribute("data-drawn", re.compile("[1-9]"))
     expect(figure(page, name).locator(".live-line.ours").first).to_have_attribute(
         "d", re.compile("^M")

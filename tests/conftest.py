@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 QUIET = [
@@ -22,6 +22,12 @@ QUIET = [
 def one_thread():
     """Small matrices run faster on one thread than on two."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience():
+    """Two workers and two browsers share the cores: what is awaited may take a while."""
+    expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ CELLS = {
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-LOADING, SOON = 40_000, 10_000  # ms
+LOADING, SOON = 120_000, 30_000  # ms, on a busy machine
 
 
 # --- a server and a browser -----------------------------------------------------------

@@ -201,10 +201,15 @@ def _observe(
             f"observations must lie between 1 and {span}, the points of the observed "
             f"stretch; got {observations}"
         )
-    order = torch.rand(n, span, generator=g).argsort(dim=1)
-    index = order[:, :observations].sort(dim=1).values
+    index = _choose(n, span, observations, g)
     seen = curves.gather(1, index[..., None].expand(-1, -1, 2))
     return index, seen + noise * torch.randn(seen.shape, generator=g)
+
+
+def _choose(n: int, total: int, k: int, g: torch.Generator | None) -> Tensor:
+    """n rows of k different numbers below `total`, increasing, shape (n, k)."""
+    order = torch.rand(n, total, generator=g).argsort(dim=1)
+    return order[:, :k].sort(dim=1).values
 
 
 def thin(
@@ -226,8 +231,7 @@ def thin(
     if not 1 <= k <= times.shape[1]:
         raise ValueError(f"k must lie between 1 and {times.shape[1]}, got {k}")
     g = None if seed is None else generator(seed)
-    order = torch.rand(times.shape, generator=g).argsort(dim=1)
-    keep = order[:, :k].sort(dim=1).values.to(times.device)
+    keep = _choose(*times.shape, k, g).to(times.device)
     return times.gather(1, keep), values.gather(
         1, keep[..., None].expand(-1, -1, values.shape[-1])
     )

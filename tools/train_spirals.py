@@ -57,9 +57,6 @@ RECIPES = {
     "diverse, not scaled": replace(DIVERSE, scaled=False),
     "diverse, not growing": replace(DIVERSE, growth=0.0),
     "diverse, neither": replace(DIVERSE, scaled=False, growth=0.0),
-    "diverse, neither, noise believed": replace(
-        DIVERSE, scaled=False, growth=0.0, believed=0.02
-    ),
 }
 
 

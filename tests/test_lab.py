@@ -136,6 +136,9 @@ def tab(browser, server):
     page.set_default_timeout(SOON)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(server, timeout=LOADING)
+    # What is run before the kernel has answered, Lab drops without a word.
+    kernel = page.get_by_title("Change kernel for figures.ipynb")
+    expect(kernel).to_have_text(re.compile(r"\| Idle$"), timeout=LOADING)
     cell(page, "read digit").wait_for(timeout=LOADING)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()

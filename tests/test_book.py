@@ -1,12 +1,16 @@
 """The built book in a real browser: every page, light and dark, over http and from the file system."""
 
+import base64
+import colorsys
 import functools
 import http.server
+import io
 import threading
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
+from PIL import Image
 
 HTML = ROOT / "_build" / "html"
 NO_PAGES = (
@@ -182,3 +186,41 @@ def test_figure_text_stands_out_from_the_page_in_light_and_dark(visit, name):
             }"""
         )
         assert abs(ink - paper) > 120
+
+
+COLOURS = {
+    "white": "#ffffff",
+    "black": "#000000",
+    "orange": "#d55e00",
+    "blue": "#0072b2",
+}
+
+
+def as_data(image):
+    """The address of an image that a page carries in itself."""
+    out = io.BytesIO()
+    image.save(out, "png")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def test_images_on_a_dark_page_swap_light_and_dark_and_keep_their_hue(visit):
+    page, _, _ = visit(PAGES[0], colours="dark")
+    row = Image.new("RGB", (400, 100))
+    for k, colour in enumerate(COLOURS.values()):
+        row.paste(colour, (100 * k, 0, 100 * k + 100, 100))
+    page.evaluate(
+        """(address) => document.body.innerHTML = `<div class="course-figure">
+          <svg width="400" height="100" viewBox="0 0 400 100">
+          <image href="${address}" width="400" height="100"/></svg></div>`""",
+        as_data(row),
+    )
+    shot = Image.open(io.BytesIO(page.locator(".course-figure svg").screenshot()))
+    seen = {
+        name: colorsys.rgb_to_hls(
+            *(x / 255 for x in shot.convert("RGB").getpixel((100 * k + 50, 50)))
+        )
+        for k, name in enumerate(COLOURS)
+    }
+    assert seen["black"][1] > 0.9 and seen["white"][1] < 0.2
+    for name, hue in [("orange", 26 / 360), ("blue", 202 / 360)]:
+        assert abs(seen[name][0] - hue) < 0.06, (name, seen[name])

@@ -69,6 +69,8 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
         dy = f(t, y)
 
     def pull(v: Tensor) -> Tensor:
+        if not dy.requires_grad:  # f uses neither y nor a parameter
+            return torch.zeros_like(y)
         return torch.autograd.grad(
             dy, y, v, create_graph=keep, retain_graph=True, materialize_grads=True
         )[0]
@@ -145,7 +147,7 @@ class ContinuousFlow(nn.Module):
         if len(t) != 2:
             raise ValueError(f"t must be (t_0, t_1), noise and data, got {t!r}")
         self.f, self.t, self.trace, self.solve = f, tuple(t), trace, solve
-        self.solver_settings = solver_settings or dict(rtol=1e-4, atol=1e-4)
+        self.solver_settings = dict(rtol=1e-4, atol=1e-4) | solver_settings
 
     def forward(self, z: Tensor) -> Tensor:
         """The data that the noise z becomes, shape (B, d)."""
@@ -227,7 +229,8 @@ class PlanarFlow(nn.Module):
         """w, u and b of all layers; what u lacks for wᵀu > -1 is added along w."""
         w, u = self.w, self.u
         along = (w * u).sum(dim=1, keepdim=True)
-        lacking = F.softplus(along) - 1 - along
+        # In float32, wᵀu rounds below -1 where the softplus is tiny.
+        lacking = F.softplus(along).clamp(min=1e-3) - 1 - along
         return w, u + lacking * w / w.square().sum(dim=1, keepdim=True), self.b
 
     def log_prob(self, x: Tensor, layers: int | None = None) -> Tensor:
@@ -235,11 +238,12 @@ class PlanarFlow(nn.Module):
         after those `layers` next to the noise.
         """
         _check_points("x", x)
+        self._check_layers(layers)
         y, bends = x, [torch.zeros_like(x[:, 0])]
         for w, u, b in zip(*(part[:layers].flip(0) for part in self.layers())):
-            h = torch.tanh(y @ w + b)
-            y = torch.addr(y, h, u)  # y + h uᵀ
-            bends.append((w @ u) * (1 - h.square()))  # h' wᵀu
+            bend = torch.tanh(y @ w + b)
+            y = torch.addr(y, bend, u)  # y + bend uᵀ
+            bends.append((w @ u) * (1 - bend.square()))  # s wᵀu
         return normal_log_prob(y) + torch.stack(bends).log1p().sum(dim=0)
 
     @torch.no_grad()
@@ -248,10 +252,17 @@ class PlanarFlow(nn.Module):
         gradients.
         """
         _check_points("z", z)
+        self._check_layers(layers)
         y = z
         for w, u, b in zip(*(part[:layers] for part in self.layers())):
             y = y - torch.tanh(_solve_layer(y @ w, w @ u, b) + b)[:, None] * u
         return y
+
+    def _check_layers(self, layers: int | None) -> None:
+        if layers is not None and not 0 <= layers <= len(self.w):
+            raise ValueError(
+                f"layers must be from 0 to {len(self.w)}, or None for all; got {layers!r}"
+            )
 
 
 def _solve_layer(c: Tensor, s: Tensor, b: Tensor, halvings: int = 60) -> Tensor:

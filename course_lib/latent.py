@@ -70,6 +70,7 @@ def readings(values: Tensor, times: Tensor, mask: Tensor | None = None) -> Readi
     _check_shapes(values, times, mask)
     if mask is None:
         seen = torch.ones_like(times, dtype=torch.bool)
+        order = torch.arange(times.shape[1], device=times.device).expand_as(times)
     else:
         order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
         seen, times = mask.gather(1, order), times.gather(1, order)
@@ -79,7 +80,7 @@ def readings(values: Tensor, times: Tensor, mask: Tensor | None = None) -> Readi
             raise ValueError(f"mask leaves series {series} without a reading: drop it")
         values = values.where(seen[..., None], 0.0)
         times = times.where(seen, times[:, :1])
-    _check_numbers(values, times, seen)
+    _check_numbers(values, times, seen, order)
     return Readings(values, times, seen)
 
 
@@ -88,7 +89,7 @@ def root_mean_square(values: Tensor) -> Tensor:
     occur. Zero readings have size 1.
     """
     size = values.square().mean(dim=(1, 2), keepdim=True).sqrt()
-    return size.where(size > 0, 1.0)
+    return size.where(size != 0, 1.0)
 
 
 def _check_shapes(values: Tensor, times: Tensor, mask: Tensor | None) -> None:
@@ -104,7 +105,8 @@ def _check_shapes(values: Tensor, times: Tensor, mask: Tensor | None) -> None:
         )
 
 
-def _check_numbers(values: Tensor, times: Tensor, seen: Tensor) -> None:
+def _check_numbers(values: Tensor, times: Tensor, seen: Tensor, order: Tensor) -> None:
+    """`order` holds the place that each reading had before the masked ones moved."""
     backwards = (times.diff(dim=1) < 0) & seen[:, 1:]
     wrong = {
         "values must be finite: mask out what is missing": ~values.isfinite().all(-1),
@@ -118,9 +120,11 @@ def _check_numbers(values: Tensor, times: Tensor, seen: Tensor) -> None:
         if where.any():
             series, at = where.nonzero()[0].tolist()
             value = ", ".join(f"{x:.4g}" for x in values[series, at])
-            moments = ", then ".join(f"{t:.4g}" for t in times[series, at : at + 2])
+            until = at + (2 if where is backwards else 1)
+            moments = ", then ".join(f"{t:.4g}" for t in times[series, at:until])
             raise ValueError(
-                f"{complaint}; reading {at} of series {series} is ({value}) at t = {moments}"
+                f"{complaint}; reading {order[series, at]} of series {series} is "
+                f"({value}) at t = {moments}"
             )
 
 
@@ -188,7 +192,16 @@ class LatentODE(nn.Module):
     def flow(self, z0: Tensor, t: Tensor) -> Tensor:
         """Latent states, shape (B, T, latent), at the increasing times t ≥ 0; z0, shape
         (B, latent), is at time 0.
+
+        Raises
+        ------
+        ValueError
+            If t is empty or does not start at 0 or later, and as the solver does.
         """
+        if not (len(t) and t[0] >= 0):
+            raise ValueError(
+                f"t must start at 0, where z0 is, or later; it starts with {t[:1].tolist()}"
+            )
         start = t[:1].new_zeros(1)
         late = t if t[0] > 0 else t[1:]
         zs = self.solve(self.f, z0, torch.cat((start, late)), **self.solver_settings)
@@ -268,8 +281,10 @@ def negative_elbo(
     Raises
     ------
     ValueError
-        For readings that cannot be used, as in `readings`.
+        For readings that cannot be used, as in `readings`, or noise that is not positive.
     """
+    if not noise > 0:
+        raise ValueError(f"noise must be positive, got {noise}")
     values, times, seen = readings(values, times, mask)
     posterior = model.encoder(values, times, seen)
     decoded = model.decode_at(posterior.sample(), times)

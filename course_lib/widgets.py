@@ -13,6 +13,7 @@ anywidget: https://anywidget.dev
 from __future__ import annotations
 
 import base64
+import binascii
 import html
 import io
 import json
@@ -45,6 +46,7 @@ from course_lib.systems import SYSTEMS
 from course_lib.tableaus import METHODS
 
 STATIC = Path(__file__).with_name("static")
+MAX_STEPS = 10_000  # of a redraw; as in static/ode.mjs
 LABELS = {
     "euler": "Euler",
     "midpoint": "Midpoint",
@@ -148,6 +150,29 @@ class Positive(traitlets.CFloat):
         return value
 
 
+class Finite(traitlets.CFloat):
+    """A finite number."""
+
+    info_text = "a finite number"
+
+    def validate(self, obj, value):
+        value = super().validate(obj, value)
+        if not math.isfinite(value):
+            raise traitlets.TraitError(f"{self.name} must be finite, got {value!r}")
+        return value
+
+
+class Whole(traitlets.CInt):
+    """A whole number; a page may send it as text."""
+
+    info_text = "a whole number"
+
+    def validate(self, obj, value):
+        if isinstance(value, float) and not value.is_integer():
+            self.error(obj, value)
+        return super().validate(obj, value)
+
+
 class Point(traitlets.List):
     """A list of finite numbers."""
 
@@ -157,7 +182,9 @@ class Point(traitlets.List):
         super().__init__(traitlets.CFloat(), *args, **settings)
 
     def validate(self, obj, value):
-        value = super().validate(obj, list(value))
+        if isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
+            value = list(value)
+        value = super().validate(obj, value)
         if not all(math.isfinite(x) for x in value):
             raise traitlets.TraitError(
                 f"{self.name} must hold finite numbers, got {value!r}"
@@ -186,6 +213,41 @@ class LiveFigure(anywidget.AnyWidget):
 
 def _start(problem: str) -> Tensor:
     return torch.tensor(SYSTEMS[problem].y0, dtype=torch.float64)
+
+
+def _grid(start: float, end: float, step_size: float, most: int) -> list[float]:
+    """The ends of all steps; where they are more than `most`, both ends of the span
+    alone, and `solve` says what is wrong.
+    """
+    n = max(1, math.ceil(abs(end - start) / step_size - 1e-6))
+    h = math.copysign(step_size, end - start)
+    return [start + i * h for i in range(n if n <= most else 1)] + [end]
+
+
+def _interval(name: str, pair: Sequence[float]) -> list[float]:
+    """(low, high) as two numbers."""
+    try:
+        low, high = (float(x) for x in pair)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(
+            f"{name} must be two finite numbers, the lower one first; got {pair!r}"
+        )
+    return [low, high]
+
+
+def _points(name: str, points: Tensor | Sequence, dim: int = 2) -> Tensor:
+    """Finite points, one a row; there may be none."""
+    points = torch.as_tensor(points, dtype=torch.float64).cpu()
+    if not points.numel():
+        return points.new_zeros(0, dim)
+    if points.shape[1:] != (dim,) or not points.isfinite().all():
+        raise ValueError(
+            f"{name} must hold finite numbers, shape (n, {dim}); got shape "
+            f"{tuple(points.shape)}, {(~points.isfinite()).sum()} numbers not finite"
+        )
+    return points
 
 
 class StepSizeExplorer(LiveFigure):
@@ -218,17 +280,15 @@ class StepSizeExplorer(LiveFigure):
         Raises
         ------
         SolverError
-            If the path overflows.
+            If the path overflows or takes too many steps.
         """
-        t0, t1 = SYSTEMS[self.problem].span
-        n = max(1, math.ceil((t1 - t0) / self.step_size - 1e-6))
-        t = [t0 + i * self.step_size for i in range(n)] + [t1]
         return solve(
             SYSTEMS[self.problem].f,
             _start(self.problem),
-            t,
+            _grid(*SYSTEMS[self.problem].span, self.step_size, MAX_STEPS),
             method=self.method,
             step_size=self.step_size,
+            max_steps=MAX_STEPS,
         )
 
 
@@ -278,7 +338,7 @@ class NetworkFigure(LiveFigure):
     time = traitlets.Bool(read_only=True).tag(sync=True)
     weights = traitlets.List(traitlets.Unicode()).tag(sync=True)
     stages = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
-    stage = traitlets.CInt(0).tag(sync=True)
+    stage = Whole(0).tag(sync=True)
 
     def _take(self, f: MLPDynamics | Mapping[str, MLPDynamics]) -> list[str]:
         """Note the shape and the labels of the networks; their weights as texts."""
@@ -299,7 +359,11 @@ class NetworkFigure(LiveFigure):
     @traitlets.validate("weights")
     def _whole(self, proposal):
         expected = sum(o * (i + 1) for i, o in pairwise(self.widths))
-        sizes = [len(base64.b64decode(text)) / 4 for text in proposal.value]
+        try:
+            texts = [base64.b64decode(text, validate=True) for text in proposal.value]
+        except binascii.Error as error:
+            raise traitlets.TraitError(f"weights must be base64: {error}") from None
+        sizes = [len(text) / 4 for text in texts]
         if sizes != [expected] * len(self.stages):
             raise traitlets.TraitError(
                 f"weights must hold {len(self.stages)} text(s), each base64 of {expected} "
@@ -331,7 +395,7 @@ class PathFigure(NetworkFigure):
     method = traitlets.Enum(list(METHODS), "dopri5").tag(sync=True)
     step_size = Positive(0.25).tag(sync=True)
     rtol = Positive(1e-3).tag(sync=True)
-    t_end = Positive(1.0).tag(sync=True)
+    t_end = Finite(1.0).tag(sync=True)
 
     @torch.no_grad()
     def _path(self, y0: Tensor, t0: float) -> Solution:
@@ -393,13 +457,14 @@ class FlowExplorer(PathFigure):
                 f"window needs one (low, high) for each of the {widths[-1]} components "
                 f"of y, of which there may be one or two; got {window!r}"
             )
-        points = torch.as_tensor(data, dtype=torch.float64).reshape(-1, 2)
-        self.set_trait("data", points.tolist())
-        self.set_trait("span", list(span))
-        self.set_trait("window", [[float(x) for x in pair] for pair in window])
+        self.set_trait("data", _points("data", data).tolist())
+        self.set_trait("span", _interval("span", span))
+        self.set_trait(
+            "window", [_interval("each row of window", row) for row in window]
+        )
         super().__init__(
             weights=weights,
-            start=list(start),
+            start=start,
             t_end=span[1] if t_end is None else t_end,
             **settings,
         )
@@ -409,6 +474,15 @@ class FlowExplorer(PathFigure):
         if len(proposal.value) != len(self.window):
             raise traitlets.TraitError(
                 f"start must have {len(self.window)} components, got {proposal.value!r}"
+            )
+        return proposal.value
+
+    @traitlets.validate("t_end")
+    def _ahead(self, proposal):
+        if not proposal.value > self.span[0]:
+            raise traitlets.TraitError(
+                f"t_end must be later than {self.span[0]:g}, where span begins; got "
+                f"{proposal.value!r}"
             )
         return proposal.value
 
@@ -470,6 +544,7 @@ class LatentExplorer(PathFigure):
     end = Point(read_only=True).tag(sync=True)
     codes = traitlets.List(read_only=True).tag(sync=True)
     coordinates = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
+    t_end = Positive(1.0).tag(sync=True)
     longest = Positive(read_only=True).tag(sync=True)
     window = traitlets.List(read_only=True).tag(sync=True)
     plane = traitlets.List(read_only=True).tag(sync=True)
@@ -504,7 +579,7 @@ class LatentExplorer(PathFigure):
                 f"coordinates must be two different numbers from 0 to {dim - 1}, got "
                 f"{coordinates!r}"
             )
-        others = start[None][:0] if codes is None else codes.detach().cpu().float()
+        others = _points("codes", () if codes is None else codes.detach(), dim).float()
         walk = torch.lerp(start, end, torch.linspace(0, 1, 10)[:, None])
         device = next(model.parameters()).device
         paths = model.flow(walk.to(device), torch.linspace(0, t_end, 50, device=device))
@@ -629,23 +704,19 @@ class DensityFlowExplorer(NetworkFigure):
         **settings,
     ):
         weights = self._take(f)
-        data = torch.as_tensor(data, dtype=torch.float32).cpu()
-        if (
-            self.widths[-1] != 2
-            or data.ndim != 2
-            or data.shape[1] != 2
-            or not len(data)
-        ):
-            raise ValueError(
-                "f must be a field in the plane and data a tensor of shape (n, 2); got "
-                f"a field on R^{self.widths[-1]} and data of shape {tuple(data.shape)}"
-            )
+        data = _points("data", data).float()
+        if self.widths[-1] != 2:
+            raise ValueError(f"f must be a field in the plane, got R^{self.widths[-1]}")
+        if not data.numel():
+            raise ValueError("data must have at least one point, shape (n, 2)")
         if len(window) != 2:
             raise ValueError(f"window needs two pairs (low, high), got {window!r}")
         noise = torch.randn(data.shape, generator=generator(seed))
         self.set_trait("particles", [_text([noise]), _text([data])])
-        self.set_trait("span", list(span))
-        self.set_trait("window", [[float(x) for x in pair] for pair in window])
+        self.set_trait("span", _interval("span", span))
+        self.set_trait(
+            "window", [_interval("each row of window", row) for row in window]
+        )
         arrival = span[1] if source == "noise" else span[0]
         moment = arrival if moment is None else moment
         super().__init__(weights=weights, source=source, moment=moment, **settings)
@@ -667,16 +738,20 @@ class DensityFlowExplorer(NetworkFigure):
         Raises
         ------
         SolverError
-            If a particle's path overflows.
+            If a particle's path overflows, or all of them take too many steps.
         """
-        start, end = self.span if self.source == "noise" else self.span[::-1]
-        n = max(1, math.ceil(abs(end - start) / self.step_size - 1e-6))
-        h = math.copysign(self.step_size, end - start)
+        span = self.span if self.source == "noise" else self.span[::-1]
         text = self.particles[["noise", "data"].index(self.source)]
         y0 = _floats(text).double().reshape(-1, 2)
-        t = [start + i * h for i in range(n)] + [end]
-        settings = dict(method=self.method, step_size=self.step_size)
-        return solve(self.field(), y0, t, **settings)
+        most = math.ceil(MAX_STEPS / len(y0))
+        return solve(
+            self.field(),
+            y0,
+            _grid(*span, self.step_size, most),
+            method=self.method,
+            step_size=self.step_size,
+            max_steps=most,
+        )
 
     @torch.no_grad()
     def positions(self) -> Tensor:
@@ -846,7 +921,7 @@ class DigitDepthExplorer(LiveFigure):
     pictures = traitlets.List(read_only=True).tag(sync=True)
     labels = traitlets.List(read_only=True).tag(sync=True)
     names = traitlets.List(read_only=True).tag(sync=True)
-    digit = traitlets.CInt(0).tag(sync=True)
+    digit = Whole(0).tag(sync=True)
     rtol = Positive(1e-3).tag(sync=True)
 
     @torch.no_grad()
@@ -860,6 +935,8 @@ class DigitDepthExplorer(LiveFigure):
     ):
         _check_classifier(model)
         indices = list(indices)
+        if not indices:
+            raise ValueError("indices must name at least one image, got none")
         chosen = images[indices].cpu()
         device = next(model.parameters()).device
         states = model.stem(chosen.to(device))

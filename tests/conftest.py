@@ -44,3 +44,16 @@ def browser():
         browser = p.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         browser.close()
+
+
+# A figure draws in the next frame; what was asked for before these is drawn after them.
+FRAMES = """() => new Promise((done) => {
+  let left = 3;
+  const next = () => (left-- ? requestAnimationFrame(next) : done());
+  next();
+})"""
+
+
+def settle(page) -> None:
+    """Wait until the page has drawn what it was asked for, however long that takes."""
+    page.evaluate(FRAMES)

@@ -5,12 +5,14 @@ import colorsys
 import functools
 import http.server
 import io
+import re
 import threading
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import ROOT
+from conftest import ROOT, settle
 from PIL import Image
+from playwright.sync_api import expect
 
 HTML = ROOT / "_build" / "html"
 NO_PAGES = (
@@ -111,10 +113,12 @@ def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(
     page, foreign, said = visit(name, scheme=scheme, colours=colours)
     assert (foreign, said) == ([], [])
     if page.locator(".math").count():
-        assert page.locator("mjx-container").count()
+        expect(page.locator("mjx-container").first).to_be_attached()
     assert page.locator(".live-figure").count() == live_figures(name)
     for figure in page.locator(".live-figure").all():
-        assert figure.get_attribute("data-live") == "started"
+        expect(figure).to_have_attribute("data-live", "started")
+        drawn = figure.locator(".live")
+        expect(drawn).to_have_attribute("data-drawn", re.compile("[1-9]"))
         assert "could not" not in figure.locator(".live-status").inner_text()
 
 
@@ -123,11 +127,12 @@ def test_a_live_figure_answers_the_keyboard_in_the_built_page(visit, name):
     page, _, said = visit(name)
     for figure in page.locator(".live-figure").all():
         figure.scroll_into_view_if_needed()
+        settle(page)
         before = figure.locator("svg").first.inner_html()
         figure.locator("input:visible").first.focus()
         for key in ("PageDown", "PageUp"):  # it may stand at either end
             page.keyboard.press(key)
-            page.wait_for_timeout(150)
+            settle(page)
             if figure.locator("svg").first.inner_html() != before:
                 break
         assert figure.locator("svg").first.inner_html() != before

@@ -223,6 +223,22 @@ def test_signs_are_drawn_once_a_solve_and_anew_for_the_next():
     assert not torch.equal(first, second)
 
 
+def test_a_field_that_is_the_same_everywhere_moves_the_normal_as_it_is():
+    class Translation(torch.nn.Module):
+        def forward(self, t, y):
+            return torch.ones_like(y)
+
+    x = drawn(5, 2)
+    for trace in ("exact", "hutchinson"):
+        found = ContinuousFlow(Translation(), trace=trace).log_prob(x)
+        torch.testing.assert_close(found, normal_log_prob(x - 1))
+
+
+def test_one_setting_leaves_the_other_tolerance_as_it_was():
+    flow = ContinuousFlow(field(), rtol=1e-7)
+    assert flow.solver_settings == dict(rtol=1e-7, atol=1e-4)
+
+
 def test_the_augmented_state_has_one_component_more():
     dynamics, state = DensityDynamics(field()), drawn(4, 3)
     out = dynamics(torch.tensor(0.0).double(), state)
@@ -249,12 +265,14 @@ def test_the_layers_log_determinants_add_up_to_that_of_the_whole_map(dim):
     torch.testing.assert_close(flow.log_prob(x), normal_log_prob(ends) + expected)
 
 
-def test_every_planar_layer_is_invertible_whatever_its_weights():
-    flow = planar(200)
-    flow.u.data *= 2
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_planar_layer_is_invertible_whatever_its_weights(dtype):
+    flow = planar(2000).to(dtype)
+    flow.w.data *= 3
+    flow.u.data *= 20
     along = [w @ u for w, u, _ in zip(*flow.layers())]
     assert min(along) > -1
-    assert min((w @ u).item() for w, u in zip(flow.w, flow.u)) < -1
+    assert min((w @ u).item() for w, u in zip(flow.w, flow.u)) < -15
 
 
 def test_bisection_undoes_the_layers():
@@ -292,6 +310,8 @@ def test_no_layers_leave_the_noise_as_it_is():
         (lambda: PlanarFlow(2.0, 3), "dim must be a positive whole number, got 2.0"),
         (lambda: planar().log_prob(drawn(2)), r"x must hold.*\(2,\).*x\[None\]"),
         (lambda: planar()(drawn(3, 4, 2)), r"z must hold.*\(3, 4, 2\)"),
+        (lambda: planar(3).log_prob(drawn(4, 2), 99), "layers must be from 0 to 3"),
+        (lambda: planar(3)(drawn(4, 2), layers=-1), "layers must be.*got -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(make, said):

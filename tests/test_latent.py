@@ -305,6 +305,27 @@ def test_readings_that_cannot_be_used_are_named(model, series, change, message):
         assert model.encoder(values, times, mask).mean.isfinite().all()
 
 
+def test_the_reading_named_is_the_one_given_whatever_is_masked_before_it(series):
+    values, times = spoilt(*series, at=(1, 4), value=math.nan)
+    mask = torch.ones(4, 6).bool()
+    mask[1, :2] = False
+    with pytest.raises(ValueError, match=r"reading 4 of series 1 is \(nan") as raised:
+        readings(values, times, mask)
+    assert str(raised.value).endswith(f"at t = {times[1, 4]:.4g}")
+
+
+@pytest.mark.parametrize("t", [[], [-0.5, 0.5], [math.nan, 1.0]], ids=str)
+def test_a_curve_is_decoded_from_time_zero_on_or_not_at_all(model, t):
+    with pytest.raises(ValueError, match="t must start at 0"):
+        model.decode(drawn(4, 3), torch.tensor(t).double())
+
+
+@pytest.mark.parametrize("noise", [0.0, -0.3, math.nan])
+def test_the_noise_of_the_likelihood_is_positive(model, series, noise):
+    with pytest.raises(ValueError, match="noise must be positive"):
+        negative_elbo(model, *series, noise=noise)
+
+
 def test_an_unsorted_batch_is_sorted_as_its_message_says(model, series):
     values, times = series
     order = torch.tensor([3, 0, 5, 1, 2, 4])
@@ -346,6 +367,7 @@ def test_a_mask_is_bool_has_the_shape_of_the_times_and_leaves_a_reading(series):
 def test_the_size_of_a_series_is_its_root_mean_square_and_never_zero():
     values = torch.stack((3 * torch.ones(5, 2), torch.zeros(5, 2)))
     assert root_mean_square(values).flatten().tolist() == [3.0, 1.0]
+    assert root_mean_square(values * math.nan).isnan().all()  # and hides nothing
 
 
 # --- the rival ------------------------------------------------------------------------

@@ -535,9 +535,17 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (AdjointExplorer, "rtol", float("nan"), "positive"),
         (flow, "method", "implicit", "bosh3"),
         (flow, "start", [1.0], "2 components"),
-        (flow, "t_end", 0.0, "positive"),
+        (flow, "t_end", 0.0, "later than 0, where span begins"),
+        (flow, "t_end", float("inf"), "finite"),
+        (flow, "start", 5, "start"),
+        (flow, "start", None, "start"),
+        (flow, "start", {1: 0, 2: 0}, "start"),
+        (flow, "start", "12", "start"),
+        (flow, "stage", 0.5, "stage"),
         (flow, "weights", ["AAAA"], "base64"),
         (flow, "weights", [], "1 text"),
+        (flow, "weights", ["!!!!"], "must be base64"),
+        (flow, "weights", ["abc"], "must be base64"),
         (flow, "stage", 1, "from 0 to 0"),
         (flow, "stage", -1, "from 0 to 0"),
         (flow, "stages", ["end"], "read-only"),
@@ -545,7 +553,8 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (flow, "widths", [2, 3, 2], "read-only"),
         (digits, "digit", 4, "between 0 and 3"),
         (digits, "digit", -1, "between 0 and 3"),
-        (digits, "digit", "seven", "int"),
+        (digits, "digit", "seven", "digit"),
+        (digits, "digit", 1.5, "digit"),
         (digits, "rtol", 0.0, "positive"),
         (digits, "weights", [], "read-only"),
         (density, "method", "dopri5", "euler"),
@@ -593,6 +602,51 @@ def test_a_network_the_browser_cannot_evaluate_is_refused():
         FlowExplorer(network(2), start=(0, 0), window=((-2, 2),))
     with pytest.raises(ValueError, match="one or two"):
         FlowExplorer(network(3), start=(0, 0, 0), window=((-2, 2),) * 3)
+
+
+@pytest.mark.parametrize(
+    "pair", [(2, -2), (0, 0), (0, float("nan")), (0, float("inf")), (0, 1, 2), 3]
+)
+def test_an_interval_is_two_finite_numbers_the_lower_one_first(pair):
+    said = "must be two finite numbers, the lower one first"
+    with pytest.raises(ValueError, match=said):
+        FlowExplorer(network(2), start=(0, 0), window=((-2, 2), pair))
+    for kind, more in ((FlowExplorer, {"start": (0, 0)}), (DensityFlowExplorer, {})):
+        with pytest.raises(ValueError, match=said):
+            data = torch.zeros(1, 2)
+            kind(network(2), window=((-2, 2),) * 2, span=pair, data=data, **more)
+
+
+@pytest.mark.parametrize("points", [torch.zeros(4, 3), torch.full((3, 2), torch.nan)])
+def test_points_in_a_figure_are_finite_and_of_its_dimension(points):
+    window = ((-2, 2),) * 2
+    with pytest.raises(ValueError, match=r"data must hold finite numbers.*\(n, 2\)"):
+        FlowExplorer(network(2), start=(0, 0), window=window, data=points)
+    with pytest.raises(ValueError, match=r"data must hold finite numbers.*\(n, 2\)"):
+        DensityFlowExplorer(network(2), window=window, data=points)
+    with pytest.raises(ValueError, match=r"codes must hold finite numbers.*\(n, 5\)"):
+        latent(codes=torch.cat((points, points), dim=1))
+
+
+def test_a_path_may_begin_before_time_zero():
+    figure = FlowExplorer(network(2), start=(0, 0), window=((-2, 2),) * 2, span=(-1, 0))
+    assert figure.t_end == 0.0
+    assert figure.solution().t.tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize("step_size", [1e-4, 1e-12])
+def test_too_many_steps_are_refused_at_once(step_size):
+    for figure in (StepSizeExplorer(), density()):
+        figure.step_size = step_size
+        with pytest.raises(SolverError, match=r"max_steps allows only \d{3,}"):
+            figure.solution()
+
+
+def test_a_choice_of_digits_is_not_empty():
+    with pytest.raises(ValueError, match="indices must name at least one image"):
+        DigitDepthExplorer(
+            digit_odenet(), torch.rand(1, 1, 28, 28), torch.zeros(1).long(), []
+        )
 
 
 def test_a_figure_is_shown_as_a_sentence_without_javascript_and_as_a_widget(

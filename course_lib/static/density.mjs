@@ -1,6 +1,6 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
 import { FIXED, METHODS } from "./tables.mjs";
-import { decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
+import { MAX_STEPS, decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
 import { GAP, choice, frame, legend, plot, short, slider } from "./draw.mjs";
 
 const TIGHT = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
@@ -47,7 +47,8 @@ function render({ model, el }) {
   function draw() {
     const [source, method, t] = ["source", "method", "moment"].map(get);
     const [starts, way] = source === "noise" ? [noise, [t0, t1]] : [data, [t1, t0]];
-    const ours = { method, stepSize: get("step_size") };
+    const maxSteps = Math.ceil(MAX_STEPS / starts.length);
+    const ours = { method, stepSize: get("step_size"), maxSteps };
     const key = source + get("weights")[get("stage")];
     const f = network(key, () => networkField(get));
     const exact = exactly(key, () => carry(f, starts, way, TIGHT));
@@ -63,8 +64,9 @@ function render({ model, el }) {
     const head =
       `${METHODS[method].label}, h = ${short(ours.stepSize)}: ${accepted} steps, ` +
       `${nfe} evaluations of f for each particle.`;
+    const { stopped } = [...paths, ...exact].find((path) => path.stopped) ?? {};
+    if (stopped) return `${head} A particle stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
     const miss = here.reduce((sum, y, i) => sum + distance(y, there[i]), 0) / here.length;
-    if (!(miss < Infinity)) return `${head} The numbers overflowed.`;
     return `${head} At t = ${short(t)} they are ${short(miss)} from the exact flow on average.`;
   }
 

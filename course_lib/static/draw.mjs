@@ -17,8 +17,10 @@ function fill(node, attributes, children) {
   return node;
 }
 
+// Every figure is a module of its own, so a count alone would not do.
+const tag = Math.random().toString(36).slice(2);
 let count = 0;
-const unique = () => `live-${Date.now().toString(36)}-${count++}`;
+const unique = () => `live-${tag}-${count++}`;
 
 // --- the frame ---------------------------------------------------------------------------
 
@@ -87,7 +89,8 @@ export function slider(figure, model, name, label, options) {
     step: step ?? (log ? 0.01 : (max - min) / 200),
     "data-lm-suppress-shortcuts": "true",
   });
-  const output = element("output");
+  // The input says its value already.
+  const output = element("output", { "aria-live": "off" });
   bind(figure, model, name, input, {
     show: (held) => {
       const value = lens.get(held);
@@ -158,7 +161,7 @@ export function plot(figure, { title, height = 260, wide = false }) {
   figure.plots.append(box);
   const layers = new Map();
   let drawn = "";
-  const self = { svg, above, set, line, dots, bars, x: null, y: null, area: null };
+  const self = { svg, above, set, line, dots, bars, holds, x: null, y: null, area: null };
 
   function set(ranges) {
     const width = Math.max(240, Math.floor(box.clientWidth));
@@ -182,6 +185,13 @@ export function plot(figure, { title, height = 260, wide = false }) {
     return self;
   }
 
+  // Whether a point [x, y] can be seen, its own border included.
+  function holds([u, v]) {
+    const { left, right, top, bottom } = self.area;
+    const [px, py] = [self.x(u), self.y(v)];
+    return px > left - 1 && px < right + 1 && py > top - 1 && py < bottom + 1;
+  }
+
   function layer(name) {
     if (!layers.has(name)) {
       layers.set(name, shape("path"));
@@ -197,7 +207,7 @@ export function plot(figure, { title, height = 260, wide = false }) {
 
   // Round marks: zero-length strokes with round caps, so that thousands cost one node.
   function dots(name, points, style) {
-    const d = points.map((p) => `M${pixel(self.x(p[0]))} ${pixel(self.y(p[1]))}h0`).join("");
+    const d = points.map((p) => `M${pixel(near(self.x(p[0])))} ${pixel(near(self.y(p[1])))}h0`).join("");
     fill(layer(name), { class: `live-dots ${style}`, d }, []);
   }
 
@@ -343,8 +353,11 @@ export function handle(plot_, style, { at, move }) {
     if (!group.hasPointerCapture(event.pointerId)) return;
     const box = plot_.svg.getBoundingClientRect();
     const ratio = plot_.svg.viewBox.baseVal.width / box.width;
-    const [px, py] = [event.clientX - box.left, event.clientY - box.top];
-    move(tidy(plot_.x.inverse(px * ratio)), tidy(plot_.y.inverse(py * ratio)));
+    // A point that leaves the plot could not be taken back.
+    const { left, right, top, bottom } = plot_.area;
+    const px = clamp((event.clientX - box.left) * ratio, left, right);
+    const py = clamp((event.clientY - box.top) * ratio, top, bottom);
+    move(tidy(plot_.x.inverse(px)), tidy(plot_.y.inverse(py)));
   });
   return () => {
     const [x, y] = at();

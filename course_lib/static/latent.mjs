@@ -29,7 +29,7 @@ export function sweptArea(points) {
 
 function render({ model, el }) {
   const get = (name) => model.get(name);
-  const [f, look] = [networkField(get), decoder(get)];
+  const [network, look] = [memo(), decoder(get)];
   const [a, b, pair] = ["start", "end", "coordinates"].map(get);
   const names = pair.map((c) => `z${"₁₂₃₄₅₆₇₈₉"[c] ?? c + 1}`);
   const flat = (z) => pair.map((c) => z[c]);
@@ -61,12 +61,14 @@ function render({ model, el }) {
   function draw() {
     const [[x, y], [u, v]] = [get("window"), get("plane")];
     const [how, span] = [settings(), [0, get("t_end")]];
+    const [weights] = get("weights");
+    const f = network(weights, () => networkField(get));
     space.set({ x: u, y: v, xlabel: names[0], ylabel: names[1] });
     paper.set({ x, y, equal: true, xlabel: "x₁", ylabel: "x₂" });
     const [exact, path] = [FINE, how].map((one) => solve(f, codeOf(get), span, one));
     const ours = curve(path, how);
     const steps = () => walk.flatMap((z) => [...curve(solve(f, z, span, FINE), FINE), GAP]);
-    paper.line("walk", walked(span[1], steps), "faint hair");
+    paper.line("walk", walked(span[1] + weights, steps), "faint hair");
     paper.line("exact", curve(exact, FINE), "exact wide");
     paper.line("ours", ours, "ours thin");
     paper.dots("nodes", path.ys.map(look), "ours");
@@ -78,8 +80,9 @@ function render({ model, el }) {
     if (path.stopped) return effort(path, how);
     const area = sweptArea(ours);
     const off = short(distance(ours.at(-1), look(exact.ys.at(-1))));
+    const end = exact.stopped ? "" : `; its end is off by ${off}`;
     const way = area < 0 ? "clockwise" : "counter-clockwise";
-    return `${effort(path, how)} The curve turns ${way} (swept area ${short(area)}); its end is off by ${off}.`;
+    return `${effort(path, how)} The curve turns ${way} (swept area ${short(area)})${end}.`;
   }
 
   return figure.close;

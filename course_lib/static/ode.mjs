@@ -5,7 +5,7 @@
 // what there is.
 import { METHODS } from "./tables.mjs";
 
-export const MAX_STEPS = 10_000; // attempts in one redraw
+export const MAX_STEPS = 10_000; // attempts; figures with many paths share them
 const SAFETY = 0.9;
 const MIN_FACTOR = 0.2;
 const MAX_FACTOR = 10;

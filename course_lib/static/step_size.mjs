@@ -64,7 +64,7 @@ function render({ model, el }) {
     });
     errors.line("sweep", kept.errors, "ours thin");
     errors.dots("here", path.stopped ? [] : [[h, Math.max(error, 1e-12)]], "ours large");
-    return report(SYSTEMS[problem], METHODS[method], h, path, error);
+    return report(METHODS[method], h, path, error, points.findIndex((p) => !paths.holds(p)));
   }
 
   return figure.close;
@@ -80,14 +80,16 @@ function sheet(problem) {
   return { x: first, y: second, equal, xlabel: "y₁", ylabel: "y₂" };
 }
 
-function report({ window: ranges }, method, h, path, error) {
+// `out` is the first point outside the plot, or -1.
+function report(method, h, path, error, out) {
   const steps = path.accepted;
-  const out = path.ys.findIndex((y) => y.some((v, d) => v < ranges[d][0] || v > ranges[d][1]));
   const layers = method.c.length === 1 ? "layers" : `layers of ${method.c.length} stages each`;
   const head = `${method.label}, h = ${short(h)}: ${steps} steps, ${path.nfe} evaluations of f.`;
   const network = `As a network: a ResNet with ${steps} ${layers}.`;
   if (path.stopped) {
-    return `${head} Unstable: the numbers overflowed after t = ${short(path.stopped.t)}. ${network}`;
+    const { t, why } = path.stopped;
+    const what = why === "not finite" ? "Unstable: the numbers overflowed after" : "Too many steps: it stopped at";
+    return `${head} ${what} t = ${short(t)}. ${network}`;
   }
   const where = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}: unstable.`;
   return `${head} Error at the end ${short(error)}.${where} ${network}`;

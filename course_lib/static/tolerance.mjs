@@ -127,7 +127,7 @@ function tell(method, rtol, { adaptive, fixed }, found) {
     `${rejected} rejected, ${nfe} evaluations of f.`;
   if (stopped) return `${head} It gave up at t = ${short(stopped.t)}: ${stopped.why}.`;
   const rival = fixed.stopped
-    ? "overflows"
+    ? `stops at t = ${short(fixed.stopped.t)}: ${fixed.stopped.why}`
     : `is off by ${short(found.fixed)}`;
   return (
     `${head} Largest error ${short(found.adaptive)}. ` +

@@ -32,6 +32,9 @@ CELLS = {
     "latent": "from course_lib.latent import LatentODE\n"
     "l = LatentExplorer(LatentODE(latent=4, hidden=8, width=8), start=torch.zeros(4),\n"
     "                   end=torch.ones(4), t_end=2.0)\nl",
+    "turn latent": "from base64 import b64decode, b64encode\nimport numpy as np\n"
+    "numbers = np.frombuffer(b64decode(l.weights[0]), np.float32)\n"
+    "l.weights = [b64encode(numbers[::-1].tobytes()).decode()]",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
     "digit": "from course_lib.models import digit_odenet\n"
@@ -341,6 +344,16 @@ def test_setting_the_trait_in_python_moves_the_slider_and_the_path(page):
     expect(live.locator(".live-status")).to_contain_text("h = 1: 12 steps")
     expect(path).not_to_have_attribute("d", before)
     read(page, "read steps", lambda text: text.endswith(" 1.0"))
+
+
+def test_weights_set_in_python_move_the_decoded_curve(page):
+    live = figure(page, "latent")
+    live.scroll_into_view_if_needed()
+    curves = [live.locator(f".live-line.{name}").last for name in ("ours", "hair")]
+    before = [curve.get_attribute("d") for curve in curves]
+    run(page, "turn latent")
+    for curve, d in zip(curves, before):
+        expect(curve).not_to_have_attribute("d", d)
 
 
 @pytest.mark.parametrize(

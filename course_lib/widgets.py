@@ -46,7 +46,7 @@ from course_lib.systems import SYSTEMS
 from course_lib.tableaus import METHODS
 
 STATIC = Path(__file__).with_name("static")
-MAX_STEPS = 10_000  # of a redraw; as in static/ode.mjs
+MAX_STEPS = 10_000  # of one solve; the paths of a fan or a cloud share them
 LABELS = {
     "euler": "Euler",
     "midpoint": "Midpoint",
@@ -86,6 +86,7 @@ def tables() -> str:
         for name, system in SYSTEMS.items()
     }
     constants = {
+        "MAX_STEPS": MAX_STEPS,
         "METHODS": methods,
         "FIXED": [[name, LABELS[name]] for name in FIXED],
         "ADAPTIVE": [[name, LABELS[name]] for name in ADAPTIVE],
@@ -136,30 +137,30 @@ def module(name: str) -> str:
 # --- what all figures share -----------------------------------------------------------
 
 
-class Positive(traitlets.CFloat):
-    """A positive, finite number."""
-
-    info_text = "a positive, finite number"
-
-    def validate(self, obj, value):
-        value = super().validate(obj, value)
-        if not (value > 0.0 and math.isfinite(value)):
-            raise traitlets.TraitError(
-                f"{self.name} must be positive and finite, got {value!r}"
-            )
-        return value
-
-
 class Finite(traitlets.CFloat):
     """A finite number."""
 
     info_text = "a finite number"
 
+    def allows(self, value: float) -> bool:
+        return math.isfinite(value)
+
     def validate(self, obj, value):
         value = super().validate(obj, value)
-        if not math.isfinite(value):
-            raise traitlets.TraitError(f"{self.name} must be finite, got {value!r}")
+        if not self.allows(value):
+            raise traitlets.TraitError(
+                f"{self.name} must be {self.info_text}, got {value!r}"
+            )
         return value
+
+
+class Positive(Finite):
+    """A positive, finite number."""
+
+    info_text = "a positive, finite number"
+
+    def allows(self, value: float) -> bool:
+        return value > 0.0 and super().allows(value)
 
 
 class Whole(traitlets.CInt):
@@ -235,6 +236,11 @@ def _interval(name: str, pair: Sequence[float]) -> list[float]:
             f"{name} must be two finite numbers, the lower one first; got {pair!r}"
         )
     return [low, high]
+
+
+def _window(rows: Sequence[Sequence[float]]) -> list[list[float]]:
+    """One (low, high) for each component."""
+    return [_interval("each row of window", row) for row in rows]
 
 
 def _points(name: str, points: Tensor | Sequence, dim: int = 2) -> Tensor:
@@ -459,9 +465,7 @@ class FlowExplorer(PathFigure):
             )
         self.set_trait("data", _points("data", data).tolist())
         self.set_trait("span", _interval("span", span))
-        self.set_trait(
-            "window", [_interval("each row of window", row) for row in window]
-        )
+        self.set_trait("window", _window(window))
         super().__init__(
             weights=weights,
             start=start,
@@ -714,9 +718,7 @@ class DensityFlowExplorer(NetworkFigure):
         noise = torch.randn(data.shape, generator=generator(seed))
         self.set_trait("particles", [_text([noise]), _text([data])])
         self.set_trait("span", _interval("span", span))
-        self.set_trait(
-            "window", [_interval("each row of window", row) for row in window]
-        )
+        self.set_trait("window", _window(window))
         arrival = span[1] if source == "noise" else span[0]
         moment = arrival if moment is None else moment
         super().__init__(weights=weights, source=source, moment=moment, **settings)
@@ -861,7 +863,7 @@ class AdjointExplorer(LiveFigure):
         end = forward.ys[-1]
         flow = AugmentedFlow(system.f, end, (), METHODS["dopri5"].stages)
         z = torch.stack((end, 2 * (end - target)))
-        control = dict(tableau=METHODS["dopri5"], max_steps=10_000, parts=2)
+        control = dict(tableau=METHODS["dopri5"], max_steps=MAX_STEPS, parts=2)
         *_, last = adaptive_steps(
             flow, system.span[1], z, system.span[0], **tolerance, **control
         )

@@ -297,7 +297,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"pass 9\b", run.stdout), run.stdout
+    assert re.search(r"pass 10\b", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -1,6 +1,6 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
-import { FIXED, METHODS } from "./tables.mjs";
-import { MAX_STEPS, decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
+import { FIXED, MAX_STEPS, METHODS } from "./tables.mjs";
+import { decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
 import { GAP, choice, frame, legend, plot, short, slider } from "./draw.mjs";
 
 const TIGHT = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };

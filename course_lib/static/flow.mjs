@@ -1,4 +1,5 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
+import { MAX_STEPS } from "./tables.mjs";
 import { distance, linspace, memo, networkField, solve } from "./ode.mjs";
 import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
 import { effort, solverControls, trace } from "./path.mjs";
@@ -96,11 +97,12 @@ function between(axis, from, to) {
 const point = (y, t) => (y.length === 1 ? [t, y[0]] : y);
 const nodes = (path) => path.ys.map((y, i) => point(y, path.ts[i]));
 
-// A fan of thirty paths needs no finer steps than these: 9,000 in all.
-export const coarse = ({ method, stepSize, rtol }, length) =>
-  stepSize
-    ? { method, stepSize: Math.max(stepSize, length / 300) }
-    : { method, rtol: Math.max(rtol, 1e-3), atol: Math.max(rtol, 1e-3) };
+// The thirty paths of a fan share the steps of a redraw, and need no finer ones than these.
+export function coarse({ method, stepSize, rtol = 0 }, length) {
+  const tolerance = Math.max(rtol, 1e-3);
+  const how = stepSize ? { stepSize: Math.max(stepSize, length / 300) } : { rtol: tolerance, atol: tolerance };
+  return { method, maxSteps: Math.floor(MAX_STEPS / 30), ...how };
+}
 
 function drawFan(paper, f, window_, span, settings) {
   paper.line("field", strokes(paper, f, window_, span), "faint hair");

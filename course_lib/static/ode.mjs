@@ -3,9 +3,8 @@
 //
 // Where Python raises SolverError, `solve` stops and says where and why: a figure draws
 // what there is.
-import { METHODS } from "./tables.mjs";
+import { MAX_STEPS, METHODS } from "./tables.mjs";
 
-export const MAX_STEPS = 10_000; // attempts; figures with many paths share them
 const SAFETY = 0.9;
 const MIN_FACTOR = 0.2;
 const MAX_FACTOR = 10;

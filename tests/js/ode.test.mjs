@@ -12,6 +12,7 @@ const { adjointState } = await import(new URL("adjoint.mjs", folder));
 const { classifier, digitState } = await import(new URL("digit.mjs", folder));
 const { carry, points, positions } = await import(new URL("density.mjs", folder));
 const { codeOf, decoder, sweptArea } = await import(new URL("latent.mjs", folder));
+const { coarse, fan } = await import(new URL("flow.mjs", folder));
 const { cases, networks, pullbacks, adjoints, digits, flights, walks } = JSON.parse(readFileSync(process.env.CASES));
 
 function close(got, expected, tolerance, what) {
@@ -111,4 +112,16 @@ test("a solve that cannot go on stops and says where, after at most 10,000 attem
   const nan = solve(() => [NaN], [1], [0, 1], { method: "tsit5", rtol: 1e-3, atol: 1e-3 });
   assert.deepEqual([nan.stopped.why, nan.accepted], ["not finite", 0]);
   assert.throws(() => solve((t, y) => y, [1], [0, 1], { method: "eule" }), /unknown method eule/);
+});
+
+test("the paths of a fan take at most 10,000 steps together, however hard the field", () => {
+  const starts = fan([[-2, 2], [-2, 2]]);
+  const fast = (t, [u, v]) => [40 * v + Math.cos(90 * u), -40 * u];
+  for (const settings of [{ method: "rk4", stepSize: 0.01 }, { method: "bosh3", rtol: 1e-7, atol: 1e-7 }]) {
+    for (const length of [1, 31.45, 94.35]) {
+      const paths = starts.map((y) => solve(fast, y, [0, length], coarse(settings, length)));
+      const steps = paths.reduce((sum, path) => sum + path.attempts.length, 0);
+      assert.ok(steps <= 10_000, `${settings.method} over ${length}: ${steps}`);
+    }
+  }
 });

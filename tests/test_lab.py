@@ -184,9 +184,17 @@ def figure(page, name):
 
 
 def select(page, name):
-    """Select a cell without entering its text: command mode."""
-    cell(page, name).locator(".jp-InputPrompt").first.click()
-    page.keyboard.press("Escape")
+    """Select a cell without entering its text: command mode.
+
+    Outputs that come and go move the cells, so a click may hit a neighbour.
+    """
+
+    def once():
+        cell(page, name).locator(".jp-InputPrompt").first.click()
+        page.keyboard.press("Escape")
+        return active(page) == list(CELLS).index(name)
+
+    assert wait_until(once, seconds=SOON / 1000), f"cell {name!r} was not selected"
 
 
 def run(page, name):

@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 
 from benchmarks.common import report
-from course_lib.adjoint import odeint_adjoint
 from course_lib.models import MLPDynamics
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, odeint_adjoint
 from course_lib.training import bytes_saved
 
 

@@ -19,8 +19,8 @@ import torch
 import torchdiffeq
 
 from benchmarks.common import report
-from course_lib.adjoint import odeint_adjoint
 from course_lib.models import ConvDynamics, MLPDynamics
+from course_lib.solvers import odeint_adjoint
 
 CASES = {
     "MLP 2-50-2, batch 20": (lambda: MLPDynamics(2, (50,)), (20, 2), 1e-5, 101),

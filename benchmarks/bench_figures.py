@@ -36,6 +36,7 @@ from torch import nn
 from benchmarks.common import report
 from course_lib import data, latent, training, widgets
 from course_lib.models import MLPDynamics, digit_odenet
+from course_lib.widgets.page import module
 from tools.browser import find
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +184,7 @@ def page_of(figure: widgets.LiveFigure) -> str:
         "<!doctype html><meta charset=utf-8><body style='max-width: 46rem'>"
         f"<script type='{kind}-state+json'>{script}</script>"
         f'<script type=\'{kind}-view+json\'>{{"model_id": "it"}}</script>'
-        f"<script>{(ROOT / 'assets' / 'live.js').read_text()}</script>"
+        f"<script>{(ROOT / 'course_lib/widgets/page/host.js').read_text()}</script>"
     )
 
 
@@ -248,10 +249,10 @@ def row(name: str, **values) -> dict:
 def scripts() -> list[dict]:
     """The bytes of every script as it travels in a page, and of all together."""
     sizes = {
-        path.name: len(widgets.script(path.name).encode())
-        for path in sorted(widgets.STATIC.glob("*.mjs"))
+        path.name: len(module.script(path).encode())
+        for path in sorted(module.FIGURES.rglob("*.mjs"))
     }
-    sizes["live.js"] = (ROOT / "assets" / "live.js").stat().st_size
+    sizes["host.js"] = (ROOT / "course_lib/widgets/page/host.js").stat().st_size
     rows = [row(name, size=size) for name, size in sizes.items()]
     return [*rows, row("all scripts", size=sum(sizes.values()), limit="60,000 bytes")]
 

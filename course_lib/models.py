@@ -10,8 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from course_lib.adjoint import odeint_adjoint
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, odeint_adjoint
 
 # --- vector fields --------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Small systems that the live figures solve: right-hand side, start, span and window.
 
-The browser has the same right-hand sides in ``static/ode.mjs``; a test holds the two
+The browser has the same right-hand sides in ``widgets/page/rk.mjs``; a test holds the two
 together. Everything else about a system travels from here.
 """
 

@@ -16,7 +16,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import ellipj, ellipk
 from torch import Tensor
 
-from course_lib.tableaus import METHODS
+from course_lib.solvers import METHODS
 
 ADAPTIVE = [name for name, tableau in METHODS.items() if tableau.adaptive]
 FIXED = [name for name in METHODS if name not in ADAPTIVE]

@@ -22,9 +22,7 @@ from problems import (
 from torch import Tensor, nn
 
 from benchmarks.bench_adjoint_memory import bytes_kept
-from course_lib.adjoint import odeint_adjoint
-from course_lib.solvers import SolverError, odeint, solve
-from course_lib.tableaus import METHODS
+from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
 
 # No gap is a whole number of steps of 0.1.
 OBSERVED = torch.tensor([0.1, 0.43, 0.97, 1.34], dtype=torch.float64)

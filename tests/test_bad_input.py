@@ -20,9 +20,7 @@ from problems import (
     with_method,
 )
 
-from course_lib.adjoint import odeint_adjoint
-from course_lib.solvers import SolverError, odeint, solve
-from course_lib.tableaus import METHODS
+from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
 
 
 def adjoint_without_parameters(f, y0, t, **settings):

@@ -24,9 +24,7 @@ from test_adjoint import (
 from test_bad_input import NOT_DERIVATIVES, NOT_STARTS, NOT_TIMES, refusal
 
 from benchmarks.bench_adjoint_memory import bytes_kept
-from course_lib.adjoint import odeint_checkpointed
-from course_lib.solvers import SolverError, odeint, solve
-from course_lib.tableaus import METHODS
+from course_lib.solvers import METHODS, SolverError, odeint, odeint_checkpointed, solve
 
 number_kept = pytest.mark.parametrize("checkpoints", [None, 1, 2, 5, 10_000])
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from course_lib.adjoint import odeint_adjoint
 from course_lib.flows import (
     ContinuousFlow,
     DensityDynamics,
@@ -21,7 +20,7 @@ from course_lib.flows import (
     random_signs,
 )
 from course_lib.models import MLPDynamics
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, odeint_adjoint
 
 TIGHT = dict(rtol=1e-10, atol=1e-10)
 

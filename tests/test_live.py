@@ -105,7 +105,7 @@ def html(state: dict) -> str:
         '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><body>'
         f'<script type="{kind}-state+json">{states}</script>'
         f'<script type="{kind}-view+json">{{"model_id": "id"}}</script>'
-        f"<script>{(ROOT / 'assets' / 'live.js').read_text()}</script></body></html>"
+        f"<script>{(ROOT / 'course_lib/widgets/page/host.js').read_text()}</script></body></html>"
     )
 
 

@@ -13,8 +13,7 @@ from problems import EPS
 from torch import nn
 
 from course_lib import models
-from course_lib.adjoint import odeint_adjoint
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, odeint_adjoint
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from scipy.integrate import RK23, RK45
 from torch import Tensor
 
 from course_lib.solvers import (
+    METHODS,
     Step,
     adaptive_steps,
     interpolate,
@@ -35,7 +36,6 @@ from course_lib.solvers import (
     rk_step,
     solve,
 )
-from course_lib.tableaus import METHODS
 
 GOMPERTZ = BY_NAME["Gompertz"]  # nonlinear and non-autonomous, with an exact solution
 all_problems = pytest.mark.parametrize(

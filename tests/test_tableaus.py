@@ -20,7 +20,7 @@ import pytest
 from problems import EPS
 from scipy.integrate import RK23, RK45
 
-from course_lib.tableaus import BOSH3, DOPRI5, METHODS, RK4, TSIT5, ButcherTableau
+from course_lib.solvers import BOSH3, DOPRI5, METHODS, RK4, TSIT5, ButcherTableau
 
 EMBEDDED_ORDER = {"bosh3": 2, "dopri5": 4, "tsit5": 4}
 DENSE_ORDER = {"bosh3": 3, "dopri5": 4, "tsit5": 4}

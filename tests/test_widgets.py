@@ -21,8 +21,6 @@ from playwright._impl._driver import compute_driver_executable
 from torch import nn
 from traitlets import TraitError
 
-from course_lib import widgets
-from course_lib.adjoint import odeint_adjoint
 from course_lib.latent import LatentODE, LatentRNN
 from course_lib.models import (
     ConvDynamics,
@@ -31,9 +29,8 @@ from course_lib.models import (
     digit_model,
     digit_odenet,
 )
-from course_lib.solvers import SolverError, solve
+from course_lib.solvers import METHODS, SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
-from course_lib.tableaus import METHODS
 from course_lib.widgets import (
     AdjointExplorer,
     DensityFlowExplorer,
@@ -43,13 +40,15 @@ from course_lib.widgets import (
     StepSizeExplorer,
     ToleranceExplorer,
 )
+from course_lib.widgets import figure as figure_module
+from course_lib.widgets.page import module
 
 FIGURES = [
     "step_size.mjs",
     "tolerance.mjs",
-    "flow.mjs",
+    "field.mjs",
     "adjoint.mjs",
-    "density.mjs",
+    "particles.mjs",
     "digit.mjs",
     "latent.mjs",
 ]
@@ -273,9 +272,8 @@ def latent_cases() -> list[dict]:
 
 
 def test_the_javascript_computes_what_python_computes(tmp_path):
-    for file in widgets.STATIC.glob("*.mjs"):
-        shutil.copy(file, tmp_path)
-    (tmp_path / "tables.mjs").write_text(widgets.tables(), encoding="utf-8")
+    shutil.copytree(module.FIGURES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / module.TABLES).write_text(module.tables(), encoding="utf-8")
     rng = random.Random(0)
     torch.manual_seed(0)
     cases = {
@@ -302,17 +300,10 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_travels_as_one_module_without_imports(name):
-    source = widgets.module(name)
+    source = module.module(name)
     assert not re.search(r"^import |^export (?!default)", source, re.MULTILINE)
     assert source.count("export default") == 1
     assert "http" not in source.replace("http://www.w3.org/2000/svg", "")
-
-
-def test_all_scripts_together_are_small_as_they_travel():
-    scripts = [widgets.script(file.name) for file in widgets.STATIC.glob("*.mjs")]
-    scripts.append((ROOT / "assets" / "live.js").read_text())
-    assert sum(len(text.encode()) for text in scripts) <= 60_000
-    assert not any(line.strip().startswith("//") for line in scripts[0].splitlines())
 
 
 # --- solutions in Python --------------------------------------------------------------
@@ -656,7 +647,9 @@ def test_a_figure_is_shown_as_a_sentence_without_javascript_and_as_a_widget(
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     monkeypatch.setitem(sys.modules, "google.colab.output", MagicMock())
     shown = []
-    monkeypatch.setattr(widgets, "display", lambda *a, **kw: shown.append((a[0], kw)))
+    monkeypatch.setattr(
+        figure_module, "display", lambda *a, **kw: shown.append((a[0], kw))
+    )
     StepSizeExplorer()._ipython_display_()
     (sentence, _), (view, settings) = shown
     assert "<noscript>" in sentence["text/html"]

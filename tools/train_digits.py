@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib import data, models, training
-from course_lib.tableaus import METHODS
+from course_lib.solvers import METHODS
 from tools.common import describe_device, keep, kept, record, write
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -6,13 +6,13 @@ import { pathToFileURL } from "node:url";
 
 const folder = pathToFileURL(process.env.MODULES + "/");
 const { FIELDS, PULLBACKS, augmented, decode, mlpField, networkField, sample, solve } = await import(
-  new URL("ode.mjs", folder)
+  new URL("page/rk.mjs", folder)
 );
 const { adjointState } = await import(new URL("adjoint.mjs", folder));
 const { classifier, digitState } = await import(new URL("digit.mjs", folder));
-const { carry, points, positions } = await import(new URL("density.mjs", folder));
+const { carry, points, positions } = await import(new URL("particles.mjs", folder));
 const { codeOf, decoder, sweptArea } = await import(new URL("latent.mjs", folder));
-const { coarse, fan } = await import(new URL("flow.mjs", folder));
+const { coarse, fan } = await import(new URL("field.mjs", folder));
 const { cases, networks, pullbacks, adjoints, digits, flights, walks } = JSON.parse(readFileSync(process.env.CASES));
 
 function close(got, expected, tolerance, what) {

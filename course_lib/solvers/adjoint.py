@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib.solvers import (
+from course_lib.solvers.solve import (
     Dynamics,
     SolverError,
     Step,
@@ -44,7 +44,7 @@ from course_lib.solvers import (
     rk_step,
     solve,
 )
-from course_lib.tableaus import ButcherTableau
+from course_lib.solvers.tableaus import ButcherTableau
 
 
 def odeint_adjoint(

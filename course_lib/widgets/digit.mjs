@@ -1,6 +1,6 @@
 // DigitDepthExplorer: the ODE block and the head of a digit classifier, solved in the page.
-import { decode, solve } from "./ode.mjs";
-import { GAP, choice, element, frame, legend, plot, shape, short, slider } from "./draw.mjs";
+import { decode, solve } from "./page/rk.mjs";
+import { GAP, choice, element, frame, legend, plot, shape, short, slider } from "./page/plot.mjs";
 
 const SIZE = 64 * 36; // channels of 6 × 6
 const TAPS = 65 * 9; // what a 3 × 3 convolution reads: time is a channel too

@@ -1,7 +1,7 @@
 // LatentExplorer: a point of a latent space, its path along the field, the decoded curve.
-import { decode, distance, linspace, memo, mlpField, networkField, solve } from "./ode.mjs";
-import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
-import { effort, solverControls, trace } from "./path.mjs";
+import { decode, distance, linspace, memo, mlpField, networkField, solve } from "./page/rk.mjs";
+import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./page/plot.mjs";
+import { effort, solverControls, trace } from "./page/solver_controls.mjs";
 
 const FINE = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
 const REACH = 3; // how far a coordinate can be pulled

@@ -1,7 +1,7 @@
 // AdjointExplorer: forward to the end, back with the adjoint, and what was lost on the way.
-import { SYSTEMS } from "./tables.mjs";
-import { FIELDS, PULLBACKS, augmented, distance, linspace, norm, sample, solve } from "./ode.mjs";
-import { GAP, choice, coordinate, frame, handle, hull, legend, plot, put, short, slider } from "./draw.mjs";
+import { SYSTEMS } from "./page/tables.mjs";
+import { FIELDS, PULLBACKS, augmented, distance, linspace, norm, sample, solve } from "./page/rk.mjs";
+import { GAP, choice, coordinate, frame, handle, hull, legend, plot, put, short, slider } from "./page/plot.mjs";
 
 const FINE = { method: "dopri5", rtol: 1e-11, atol: 1e-13 };
 const LEVELS = linspace(-8, -1, 8).map((e) => 10 ** e);

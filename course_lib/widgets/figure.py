@@ -2,7 +2,7 @@
 same numbers.
 
 A figure is an `anywidget`: JupyterLab, Colab and the built book run the same
-JavaScript (``static/``). Its traits are the state of its controls, both ways, and
+JavaScript (``page/``). Its traits are the state of its controls, both ways, and
 `solution` recomputes what it shows with this package.
 
 References
@@ -16,14 +16,10 @@ import base64
 import binascii
 import html
 import io
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import anywidget
 import torch
@@ -32,7 +28,6 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor, nn
 
-from course_lib.adjoint import AugmentedFlow
 from course_lib.data import generator
 from course_lib.latent import LatentODE
 from course_lib.models import (
@@ -41,98 +36,23 @@ from course_lib.models import (
     MLPDynamics,
     NeuralODE,
 )
-from course_lib.solvers import Solution, adaptive_steps, odeint, solve
+from course_lib.solvers import (
+    METHODS,
+    AugmentedFlow,
+    Solution,
+    adaptive_steps,
+    odeint,
+    solve,
+)
 from course_lib.systems import SYSTEMS
-from course_lib.tableaus import METHODS
-
-STATIC = Path(__file__).with_name("static")
-MAX_STEPS = 10_000  # of one solve; the paths of a fan or a cloud share them
-LABELS = {
-    "euler": "Euler",
-    "midpoint": "Midpoint",
-    "heun": "Heun",
-    "rk4": "RK4",
-    "bosh3": "Bogacki–Shampine 3",
-    "dopri5": "Dormand–Prince 5",
-    "tsit5": "Tsitouras 5",
-}
-FIXED = [name for name, method in METHODS.items() if not method.adaptive]
-ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
-PROBLEMS = [name for name in SYSTEMS if name != "ring"]  # the ring is for the adjoint
-
-
-# --- from files to one module ---------------------------------------------------------
-
-
-@cache
-def tables() -> str:
-    """The JavaScript module with the methods and the systems as Python has them."""
-    methods = {
-        name: {
-            key: value
-            for key, value in asdict(method).items()
-            if key in ("name", "order", "c", "a", "b", "b_error", "dense")
-        }
-        | {"fsal": method.fsal, "label": LABELS[name]}
-        for name, method in METHODS.items()
-    }
-    systems = {
-        name: {
-            "label": system.label,
-            "y0": system.y0,
-            "span": system.span,
-            "window": system.window,
-        }
-        for name, system in SYSTEMS.items()
-    }
-    constants = {
-        "MAX_STEPS": MAX_STEPS,
-        "METHODS": methods,
-        "FIXED": [[name, LABELS[name]] for name in FIXED],
-        "ADAPTIVE": [[name, LABELS[name]] for name in ADAPTIVE],
-        "PROBLEMS": [[name, SYSTEMS[name].label] for name in PROBLEMS],
-        "SYSTEMS": systems,
-    }
-    return "".join(
-        f"export const {name} = {json.dumps(value, separators=(',', ':'))};\n"
-        for name, value in constants.items()
-    )
-
-
-def script(name: str) -> str:
-    """A JavaScript file as it travels in a page: without comment lines, empty ones and
-    indentation. No text in these files runs over a line's end.
-    """
-    text = (STATIC / name).read_text(encoding="utf-8")
-    text = re.sub(r"^[ \t]*(//.*)?\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
-
-
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
-
-
-@cache
-def module(name: str) -> str:
-    """One self-contained module: the file and everything it imports, one after the
-    other, for anywidget takes a single text.
-
-    The files share one scope, so a name may be defined in one of them only.
-    """
-    parts, seen = [], set()
-
-    def add(file: str):
-        if file in seen:
-            return
-        seen.add(file)
-        source = tables() if file == "tables.mjs" else script(file)
-        for dependency in IMPORT.findall(source):
-            add(dependency)
-        source = IMPORT.sub("", source)
-        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
-
-    add(name)
-    return "\n".join(parts)
-
+from course_lib.widgets.page.module import (
+    ADAPTIVE,
+    FIXED,
+    MAX_STEPS,
+    PAGE,
+    PROBLEMS,
+    module,
+)
 
 # --- what all figures share -----------------------------------------------------------
 
@@ -198,7 +118,7 @@ class LiveFigure(anywidget.AnyWidget):
     in Python.
     """
 
-    _css = (STATIC / "live.css").read_text(encoding="utf-8")
+    _css = (PAGE / "live.css").read_text(encoding="utf-8")
     still = "A live figure."  # what stands in its place without JavaScript
 
     def _ipython_display_(self):
@@ -435,7 +355,7 @@ class FlowExplorer(PathFigure):
         For a network or a value that does not fit; the message says what does.
     """
 
-    _esm = module("flow.mjs")
+    _esm = module("field.mjs")
     still = (
         "A live figure: the vector field of a trained network, and paths along it from "
         "starts of your choice."
@@ -682,7 +602,7 @@ class DensityFlowExplorer(NetworkFigure):
         For a network or a value that does not fit; the message says what does.
     """
 
-    _esm = module("density.mjs")
+    _esm = module("particles.mjs")
     still = (
         "A live figure: particles on their way from noise to data and back along the "
         "field of a trained network, in steps of your choice."

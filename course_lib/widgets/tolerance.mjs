@@ -1,7 +1,7 @@
 // ToleranceExplorer: a tolerance, the steps it leads to, and the error that comes of it.
-import { ADAPTIVE, METHODS, PROBLEMS, SYSTEMS } from "./tables.mjs";
-import { FIELDS, distance, linspace, sample, solve } from "./ode.mjs";
-import { choice, frame, hull, legend, plot, short, slider } from "./draw.mjs";
+import { ADAPTIVE, METHODS, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
+import { FIELDS, distance, linspace, sample, solve } from "./page/rk.mjs";
+import { choice, frame, hull, legend, plot, short, slider } from "./page/plot.mjs";
 
 const TRUTH = { method: "dopri5", rtol: 1e-11, atol: 1e-13 };
 const TOLERANCES = linspace(-8, -1, 15).map((e) => 10 ** e);

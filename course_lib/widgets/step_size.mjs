@@ -1,7 +1,7 @@
 // StepSizeExplorer: one step size, one path, and where it ends.
-import { FIXED, METHODS, PROBLEMS, SYSTEMS } from "./tables.mjs";
-import { FIELDS, distance, linspace, sample, solve } from "./ode.mjs";
-import { choice, frame, hull, legend, plot, short, slider } from "./draw.mjs";
+import { FIXED, METHODS, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
+import { FIELDS, distance, linspace, sample, solve } from "./page/rk.mjs";
+import { choice, frame, hull, legend, plot, short, slider } from "./page/plot.mjs";
 
 const EXACT = { method: "dopri5", rtol: 1e-12, atol: 1e-14 };
 const SIZES = linspace(-2.5, 0.3, 29).map((e) => 10 ** e);

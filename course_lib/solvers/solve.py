@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib.tableaus import METHODS, ButcherTableau
+from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
 
@@ -341,7 +341,7 @@ def solve(
         decreasing
         One time alone gives y0 back.
     method : str
-        A name in `course_lib.tableaus.METHODS`. 'bosh3', 'dopri5' and 'tsit5' choose
+        A name in `course_lib.solvers.tableaus.METHODS`. 'bosh3', 'dopri5' and 'tsit5' choose
         their own steps; 'euler', 'midpoint', 'heun' and 'rk4' take steps of
         `step_size`.
     rtol, atol : float

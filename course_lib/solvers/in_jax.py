@@ -22,11 +22,11 @@ try:
     from jax import Array, lax
 except ImportError as error:
     raise ImportError(
-        "course_lib.jax_solvers needs JAX, which is not installed: "
+        "course_lib.solvers.in_jax needs JAX, which is not installed: "
         "pip install jax diffrax"
     ) from error
 
-from course_lib.tableaus import METHODS, ButcherTableau
+from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
 # --- one step -------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ def jax_odeint(
         Under a transformation that traces t its values are not known yet, and the
         order is not checked.
     method : str
-        A name in `course_lib.tableaus.METHODS`; those that could choose their own steps
+        A name in `course_lib.solvers.tableaus.METHODS`; those that could choose their own steps
         take equal ones here.
     steps : int
         Steps from each time to the next. A Python number: under `jax.jit` it is static.

@@ -1,7 +1,7 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
-import { FIXED, MAX_STEPS, METHODS } from "./tables.mjs";
-import { decode, distance, memo, networkField, rkStep, sample, solve } from "./ode.mjs";
-import { GAP, choice, frame, legend, plot, short, slider } from "./draw.mjs";
+import { FIXED, MAX_STEPS, METHODS } from "./page/tables.mjs";
+import { decode, distance, memo, networkField, rkStep, sample, solve } from "./page/rk.mjs";
+import { GAP, choice, frame, legend, plot, short, slider } from "./page/plot.mjs";
 
 const TIGHT = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
 const TRACED = 24; // particles whose steps are drawn

@@ -1,7 +1,7 @@
 // Paths of a solver that the reader sets: its controls, its settings, its words.
 import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
-import { interpolate, linspace } from "./ode.mjs";
-import { choice, clamp, short, slider } from "./draw.mjs";
+import { interpolate, linspace } from "./rk.mjs";
+import { choice, clamp, short, slider } from "./plot.mjs";
 
 // Controls for method, step size or tolerance; `settings()` reads them.
 export function solverControls(figure, model) {

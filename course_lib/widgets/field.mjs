@@ -1,8 +1,8 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
-import { MAX_STEPS } from "./tables.mjs";
-import { distance, linspace, memo, networkField, solve } from "./ode.mjs";
-import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./draw.mjs";
-import { effort, solverControls, trace } from "./path.mjs";
+import { MAX_STEPS } from "./page/tables.mjs";
+import { distance, linspace, memo, networkField, solve } from "./page/rk.mjs";
+import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./page/plot.mjs";
+import { effort, solverControls, trace } from "./page/solver_controls.mjs";
 
 const ARROWS = 17; // along the time axis
 const NAMES = ["y₁", "y₂"];

@@ -1,0 +1,1 @@
+"""What the browser shares: solvers, systems, networks, plots, and the host."""

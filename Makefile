@@ -7,7 +7,8 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 # The longest first, so that two at a time end together.
 LONGEST  := chapters/09_mnist.ipynb chapters/10_how_deep_is_it.ipynb chapters/13_latent_odes.ipynb
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
-PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
+# Results are written by what runs no chapter: those that show some say so below.
+PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets templates -type f)
 
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ tidy: $(READY)  ## format everything, strip outputs from the notebooks
 	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
 
-bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into results/
+bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into bundled/results/
 	@for file in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 clean:  ## remove everything that was built, the environment too
@@ -63,9 +64,9 @@ executed: $(EXECUTED)
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
 	@tools/execute $< $@
 
-# This chapter shows what the long trainings wrote.
-_build/executed/09_mnist.ipynb: results/mnist.json
-_build/executed/13_latent_odes.ipynb: results/latent_ode.json
+# These chapters show what the long trainings wrote.
+_build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
+_build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -18,8 +18,9 @@ import time
 import torch
 import torchdiffeq
 
-from benchmarks.common import report
+from course_lib.measuring import Counted
 from course_lib.models import ConvDynamics, MLPDynamics
+from course_lib.records import report
 from course_lib.solvers import odeint_adjoint
 
 CASES = {
@@ -46,18 +47,6 @@ def theirs(f, y0, t, tolerance):
     )
 
 
-class Counted(torch.nn.Module):
-    """f, and how often it was called."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f, self.calls = f, 0
-
-    def forward(self, t, y):
-        self.calls += 1
-        return self.f(t, y)
-
-
 def gradients(solver, f, y0, t, tolerance) -> tuple[float, torch.Tensor]:
     """Seconds for one forward and backward, and all gradients in one vector."""
     y0 = y0.clone().requires_grad_()
@@ -80,7 +69,7 @@ def race(make, shape, tolerance, runs) -> dict:
     row = {"tolerance": tolerance}
     times = {"ours": [], "torchdiffeq": []}
     for solver, name in ((ours, "ours"), (theirs, "torchdiffeq")):
-        f.calls = 0
+        f.reset()
         _, gradient = gradients(solver, f, y0, t, tolerance)
         row[f"nfe {name}"] = f.calls
         row[f"error {name}"] = ((gradient - exact).norm() / exact.norm()).item()

@@ -20,7 +20,6 @@ import gzip
 import json
 import mimetypes
 import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
@@ -33,9 +32,10 @@ import torch
 from playwright.sync_api import sync_playwright
 from torch import nn
 
-from benchmarks.common import report
-from course_lib import data, latent, training, widgets
+from course_lib import data, latent, widgets
+from course_lib.measuring import processor
 from course_lib.models import MLPDynamics, digit_odenet
+from course_lib.records import load_model, report
 from course_lib.widgets.page import module
 from tools.browser import find
 
@@ -87,7 +87,7 @@ def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
 def digits() -> widgets.DigitDepthExplorer:
     """The stored ODE-Net and thirty test digits."""
     model, test = digit_odenet(), data.mnist(train=False)
-    training.load_model(model, "mnist_odenet")
+    load_model(model, "mnist_odenet")
     return widgets.DigitDepthExplorer(model, test.images, test.labels, range(30))
 
 
@@ -106,7 +106,7 @@ def particles() -> widgets.DensityFlowExplorer:
 def walk() -> widgets.LatentExplorer:
     """The stored latent ODE, from one random code to another."""
     model = latent.LatentODE(latent=6, hidden=64, width=64)
-    training.load_model(model, "spirals_latent_ode")
+    load_model(model, "spirals_latent_ode")
     start, end = torch.randn(2, 6, generator=data.generator(0))
     return widgets.LatentExplorer(model, start=start, end=end, t_end=3.75)
 
@@ -282,15 +282,6 @@ def weight(browser, name: str) -> int:
     with opened(browser, answer) as page:
         page.goto(HOST + name, wait_until="networkidle")
     return sum(sizes.values())
-
-
-def processor() -> str:
-    """The name of the CPU, as Linux or else Python has it."""
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:

@@ -29,7 +29,49 @@ import pooch
 import torch
 from torch import Tensor
 
-BUNDLED = Path(__file__).with_name("bundled")
+__all__ = [
+    "BUNDLED",
+    "DETERMINERS",
+    "FASHION_MNIST",
+    "MNIST",
+    "NOUNS",
+    "STANDING",
+    "TAKING",
+    "TEST_FILES",
+    "TRAIN_FILES",
+    "WEATHER_SHA256",
+    "WHEN",
+    "Archive",
+    "DataError",
+    "ImageSet",
+    "Spirals",
+    "Weather",
+    "cache_folder",
+    "checksums",
+    "concentric_circles",
+    "cubic",
+    "diverse_spirals",
+    "download",
+    "fashion_mnist",
+    "find_full",
+    "generator",
+    "grammar",
+    "linear_spiral",
+    "load_images",
+    "mnist",
+    "parse_idx",
+    "read_bundled",
+    "read_bundled_file",
+    "read_checked",
+    "sentences",
+    "thin",
+    "two_armed_spirals",
+    "two_moons",
+    "weather",
+    "windows",
+]
+
+BUNDLED = Path(__file__).with_name("bundled") / "data"
 
 
 class DataError(RuntimeError):
@@ -235,6 +277,47 @@ def thin(
     return times.gather(1, keep), values.gather(
         1, keep[..., None].expand(-1, -1, values.shape[-1])
     )
+
+
+def windows(
+    t: Tensor,
+    series: Tensor,
+    points: int,
+    *,
+    every: int = 1,
+    count: int = 32,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Random windows of one series or of several that share their times, each of
+    `points` readings that lie `every` apart.
+
+    Parameters
+    ----------
+    t : Tensor, shape (n,), evenly spaced
+    series : Tensor, shape (*, n, dim)
+    points, every, count : int
+    generator : torch.Generator of the places where windows begin; None: the global one
+
+    Returns
+    -------
+    t : Tensor, shape (points,), the times of a window that begins with the series
+    y : Tensor, shape (points, *, count, dim), time first as a solver returns it
+
+    Raises
+    ------
+    ValueError
+        If a series is shorter than a window.
+    """
+    length = every * (points - 1)  # from the first reading of a window to its last
+    if not 0 <= length < len(t):
+        raise ValueError(
+            f"a window of {points} readings, {every} apart, does not fit into a series "
+            f"of {len(t)}"
+        )
+    first = torch.randint(0, len(t) - length, (count,), generator=generator)
+    rows = first + every * torch.arange(points)[:, None]  # (points, count)
+    y = series[..., rows.to(series.device), :]
+    return t[: length + 1 : every], y.movedim(-3, 0)
 
 
 # --- weather --------------------------------------------------------------------------
@@ -537,20 +620,22 @@ def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
 
 
 def read_bundled_file(name: str) -> bytes:
-    """The checked, uncompressed contents of a file in course_lib/bundled."""
+    """The checked, uncompressed contents of a file in course_lib/bundled/data."""
     path = BUNDLED / name
     if not path.exists():
         raise DataError(
-            f"{name} is missing from course_lib/bundled; reinstall course_lib."
+            f"{name} is missing from course_lib/bundled/data; reinstall course_lib."
         )
     sums = checksums()
     if name not in sums:
-        raise DataError(f"{name} has no checksum in course_lib/bundled/SHA256SUMS.")
+        raise DataError(
+            f"{name} has no checksum in course_lib/bundled/data/SHA256SUMS."
+        )
     return read_checked(path, sums[name], whole=True)
 
 
 def checksums() -> dict[str, str]:
-    """The SHA-256 of each file in course_lib/bundled, by name."""
+    """The SHA-256 of each file in course_lib/bundled/data, by name."""
     lines = (BUNDLED / "SHA256SUMS").read_text().splitlines()
     return dict(reversed(line.split()) for line in lines)
 

@@ -228,7 +228,7 @@ def test_a_bundled_file_that_is_missing_is_missed_by_name(small):
     put(data.BUNDLED / "SHA256SUMS", b"")
     with pytest.raises(
         data.DataError,
-        match=f"small-{NAME}.xz is missing from course_lib/bundled; reinstall",
+        match=f"small-{NAME}.xz is missing from course_lib/bundled/data; reinstall",
     ):
         data.read_bundled(small, NAME)
 

@@ -188,7 +188,7 @@ def test_the_log_density_has_the_gradient_of_finite_differences():
 def test_direct_and_adjoint_gradients_of_the_likelihood_meet():
     f, x, found = field(), drawn(6, 2), []
     for solve in (odeint, odeint_adjoint):
-        flow = ContinuousFlow(f, solve=solve, rtol=1e-9, atol=1e-9)
+        flow = ContinuousFlow(f, odeint=solve, rtol=1e-9, atol=1e-9)
         loss = -flow.log_prob(x).mean()
         found.append(torch.autograd.grad(loss, tuple(f.parameters())))
     for direct, adjoint in zip(*found):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import data, latent, models
+from course_lib import data, latent
+from course_lib.measuring import count_parameters
 from tools import train_spirals
 
 
@@ -59,7 +60,7 @@ def test_errors_are_those_of_the_parts_they_are_named_after():
 def test_the_rival_has_as_many_parameters_within_two_percent(kind):
     recipe = train_spirals.RECIPES[kind]
     ode, rnn = (
-        models.count_parameters(train_spirals.build(recipe, m)) for m in ("ode", "rnn")
+        count_parameters(train_spirals.build(recipe, m)) for m in ("ode", "rnn")
     )
     assert rnn == pytest.approx(ode, rel=0.02) and rnn >= ode
 

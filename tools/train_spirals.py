@@ -1,6 +1,6 @@
 """The latent ODEs of chapter 13 and their rivals, on both sets of spirals.
 
-Every run adds a row to results/latent_ode.json, in the place of an older one of the
+Every run adds a row to the results `latent_ode`, in the place of an older one of the
 same data, model, seed and number of epochs.
 """
 
@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from course_lib import data, latent, models, training
-from tools.common import keep, record
+from course_lib import data, latent, training
 
 COUNTS = (30, 50, 100)
 
@@ -130,50 +129,38 @@ def curves_of_jumps(model, z0: Tensor, series: data.Spirals, index: Tensor) -> T
 # --- training -------------------------------------------------------------------------
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train one model on one set, evaluate it, and add its row to the results."""
+def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
+    """Train one model on one set and evaluate it: the model, its history, and what its
+    row says.
+    """
     recipe = RECIPES[args.data]
     draw = dict(observations=100, noise=recipe.noise)
     known = recipe.draw(8000, **draw, seed=args.seed)
     test = recipe.draw(1000, **draw, seed=args.seed + 1000)
-    training.seed(args.seed)
     model = build(recipe, args.model)
     batches = training.minibatches(
         known.values, known.times(), size=100, seed=args.seed
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    total = args.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=total, pct_start=0.1
-    )
-    history = training.fit(
+    history = training.one_cycle(
         model,
         batches,
-        loss_of(model, recipe, total),
-        optimizer,
+        loss_of(model, recipe, args.epochs * len(batches)),
+        lr=args.lr,
         epochs=args.epochs,
-        scheduler=schedule,
+        rise=0.1,
         clip=10.0,
         after_epoch=lambda: watch(model, test, recipe),
     )
-    made = record(
-        args,
-        history.seconds,
+    found = dict(
         data=args.data,
         model=args.model,
         train="8,000 series, 100 readings each, of which every batch keeps some",
         test="1,000 series of another seed",
-        epochs=args.epochs,
-        parameters=models.count_parameters(model),
-        final_loss=sum(history.losses[-100:]) / 100,
         rmse={
             str(k): spiral_errors(model, test, k, scaled=recipe.scaled) for k in COUNTS
         },
     )
-    print(made)
-    keep("latent_ode", made, by=("data", "model", "seed", "epochs"))
-    if args.name:
-        training.save_model(model, args.name, made)
+    return model, history, found
 
 
 def watch(model: nn.Module, test: data.Spirals, recipe: Recipe) -> None:

@@ -1,5 +1,5 @@
 """Figures: `plot_*` functions draw arrays on given Axes; `shown` turns a figure into
-page-coloured SVG.
+page-coloured SVG; `source` shows how a thing is made.
 
 Nothing here trains, saves or reads globals. One colour means one thing in every
 chapter.
@@ -7,17 +7,43 @@ chapter.
 
 from __future__ import annotations
 
+import ast
 import html
+import importlib
+import inspect
 import io
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML, Code, Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+__all__ = [
+    "CYCLE",
+    "DATA",
+    "EXACT",
+    "FAINT",
+    "INK",
+    "OURS",
+    "RIVAL",
+    "STYLE",
+    "array",
+    "new_figure",
+    "plot_field",
+    "plot_images",
+    "plot_losses",
+    "plot_path",
+    "plot_slope",
+    "shown",
+    "source",
+    "table",
+]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, each readable on white and on black.
 EXACT = "#0072b2"  # truth: the exact solution, the clean curve
@@ -124,6 +150,33 @@ def table(header: Sequence, rows: Sequence[Sequence]) -> Markdown:
     rule = [":---", *["---:"] * (len(header) - 1)]
     lines = [f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows)]
     return Markdown("\n".join(lines))
+
+
+def source(*parts: type | Callable | ModuleType | str) -> Code:
+    """How the parts are written, one after the other, with the colours of a listing.
+
+    Parameters
+    ----------
+    *parts : classes, functions or modules
+        A table has no source of its own and is named instead:
+        ``"course_lib.models.DIGIT_MODELS"``.
+    """
+    texts = [
+        _assignment(part) if isinstance(part, str) else inspect.getsource(part)
+        for part in parts
+    ]
+    return Code("\n\n".join(textwrap.dedent(text) for text in texts), language="python")
+
+
+def _assignment(name: str) -> str:
+    """The statement that gives the module-level name, ``module.NAME``, its value."""
+    module, _, target = name.rpartition(".")
+    text = inspect.getsource(importlib.import_module(module))
+    for node in ast.parse(text).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        if any(getattr(each, "id", None) == target for each in targets):
+            return ast.get_source_segment(text, node) or ""
+    raise ValueError(f"{module} has no statement `{target} = …` at its outermost level")
 
 
 def array(x) -> np.ndarray:

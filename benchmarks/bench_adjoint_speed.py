@@ -18,7 +18,7 @@ import time
 import torch
 import torchdiffeq
 
-from course_lib.measuring import Counted
+from course_lib.measuring import Counted, flat, relative_error
 from course_lib.models import ConvDynamics, MLPDynamics
 from course_lib.records import report
 from course_lib.solvers import odeint_adjoint
@@ -54,9 +54,7 @@ def gradients(solver, f, y0, t, tolerance) -> tuple[float, torch.Tensor]:
     start = time.perf_counter()
     solver(f, y0, t, tolerance)[-1].square().sum().backward()
     seconds = time.perf_counter() - start
-    return seconds, torch.cat(
-        [y0.grad.flatten(), *(p.grad.flatten() for p in f.parameters())]
-    )
+    return seconds, flat([y0.grad, *(p.grad for p in f.parameters())])
 
 
 def race(make, shape, tolerance, runs) -> dict:
@@ -72,7 +70,7 @@ def race(make, shape, tolerance, runs) -> dict:
         f.reset()
         _, gradient = gradients(solver, f, y0, t, tolerance)
         row[f"nfe {name}"] = f.calls
-        row[f"error {name}"] = ((gradient - exact).norm() / exact.norm()).item()
+        row[f"error {name}"] = relative_error(gradient, exact)
     for _ in range(runs):
         times["ours"].append(gradients(ours, f, y0, t, tolerance)[0])
         times["torchdiffeq"].append(gradients(theirs, f, y0, t, tolerance)[0])

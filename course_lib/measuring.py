@@ -1,5 +1,5 @@
 """What a model costs and how good it is: calls of its field, bytes, seconds, parameters,
-accuracy; and the machine on which that was measured, in words.
+errors, accuracy; and the machine on which that was measured, in words.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,8 +21,10 @@ __all__ = [
     "bytes_saved",
     "count_parameters",
     "counted_calls",
+    "flat",
     "machine",
     "processor",
+    "relative_error",
     "seconds",
     "thinned",
 ]
@@ -135,6 +137,19 @@ def seconds(compute: Callable[[], object]) -> float:
 
 
 # --- how good -------------------------------------------------------------------------
+
+
+def relative_error(x: Tensor, truth: Tensor) -> float:
+    """‖x - truth‖ / ‖truth‖, Euclidean norms of all entries together, in double
+    precision.
+    """
+    x, truth = x.detach().double(), truth.detach().double()
+    return float((x - truth).norm() / truth.norm())
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """The entries of all tensors as one vector: gradients by several things as one."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 @torch.no_grad()

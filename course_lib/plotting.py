@@ -175,7 +175,7 @@ def _assignment(name: str) -> str:
     for node in ast.parse(text).body:
         targets = getattr(node, "targets", [getattr(node, "target", None)])
         if any(getattr(each, "id", None) == target for each in targets):
-            return ast.get_source_segment(text, node) or ""
+            return f"{ast.get_source_segment(text, node)}\n"
     raise ValueError(f"{module} has no statement `{target} = …` at its outermost level")
 
 

@@ -555,6 +555,55 @@ def test_thinned_readings_keep_their_order_and_their_times():
         data.thin(times, values, 21)
 
 
+# --- windows --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)], ids=str)
+def test_windows_are_stretches_of_the_series_with_time_first(shape):
+    t = torch.linspace(0, 4.9, 50)
+    count = torch.arange(50.0)
+    series = torch.stack((count, -count), dim=-1).expand(*shape, 50, 2)
+    times, y = data.windows(t, series, 5, every=4, count=7, generator=data.generator(0))
+    assert torch.equal(times, t[:17:4])
+    assert y.shape == (5, *shape, 7, 2)
+    assert torch.equal(y.diff(dim=0)[..., 0], torch.full((4, *shape, 7), 4.0))
+    assert torch.equal(y[..., 0], -y[..., 1])
+    first = y[0, ..., 0].reshape(-1, 7)
+    assert (first == first[0]).all()  # all series are read at the same places
+    assert len(first[0].unique()) > 1
+
+
+def test_windows_begin_wherever_a_whole_one_fits():
+    t, series = torch.arange(10.0), torch.arange(10.0)[:, None]
+    _, y = data.windows(t, series, 4, every=2, count=500, generator=data.generator(0))
+    assert y[0].unique().tolist() == [0, 1, 2, 3]
+    assert y[-1].max() == 9
+    _, whole = data.windows(t, series, 10, count=3)
+    assert torch.equal(whole, series[:, None].expand(10, 3, 1))
+
+
+def test_windows_come_from_the_generator_they_are_given():
+    t, series = torch.arange(100.0), torch.arange(100.0)[:, None]
+
+    def drawn(seed):
+        g = data.generator(seed)
+        return [data.windows(t, series, 3, generator=g)[1] for _ in range(2)]
+
+    (one, two), (again, _), (other, _) = drawn(0), drawn(0), drawn(1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("points", "every"), [(11, 1), (5, 3), (0, 1)])
+def test_a_window_must_fit_into_the_series(points, every):
+    t = torch.arange(10.0)
+    with pytest.raises(
+        ValueError, match=f"a window of {points} readings, {every} apart"
+    ):
+        data.windows(t, t[:, None], points, every=every)
+
+
 # --- diverse spirals ------------------------------------------------------------------
 
 

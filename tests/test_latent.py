@@ -20,7 +20,7 @@ from course_lib.latent import (
     readings,
     root_mean_square,
 )
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, solve
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -410,3 +410,9 @@ def test_the_rival_is_trained_by_the_same_bound(series):
     negative_elbo(rival, *series, noise=0.3).backward()
     for name, parameter in rival.named_parameters():
         assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
+
+
+def test_a_solver_that_returns_no_states_is_refused():
+    model = LatentODE(latent=2, hidden=4, width=4, odeint=solve)
+    with pytest.raises(TypeError, match="as a Tensor, got a Solution"):
+        model.decode(torch.zeros(1, 2), torch.tensor([0.0, 1.0]))

@@ -106,6 +106,21 @@ def test_seconds_are_those_of_the_computation(monkeypatch):
 # --- how good, and where --------------------------------------------------------------
 
 
+def test_a_relative_error_is_that_of_all_entries_together():
+    truth = torch.tensor([[3.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    x = truth.detach() + torch.tensor([[0.0, 0.3], [-0.4, 0.0]])
+    assert measuring.relative_error(x, truth) == pytest.approx(0.1)
+    tiny = truth.double() * (1 + 1e-12)
+    assert measuring.relative_error(tiny, truth.double()) == pytest.approx(
+        1e-12, rel=1e-3
+    )
+
+
+def test_tensors_of_any_shape_become_one_vector_in_their_order():
+    parts = torch.tensor(1.0), torch.tensor([[2.0, 3.0], [4.0, 5.0]]).T
+    assert measuring.flat(parts).tolist() == [1, 2, 4, 3, 5]
+
+
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_accuracy_is_the_share_of_right_answers_however_it_is_split(size):
     answers, labels = torch.tensor([0, 1, 2, 2, 1]), torch.tensor([0, 1, 1, 2, 0])

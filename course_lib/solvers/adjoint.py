@@ -33,7 +33,7 @@ from course_lib.solvers.checks import (
     parameters_of,
 )
 from course_lib.solvers.solve import observed, walk
-from course_lib.solvers.steps import adaptive_steps, fixed_steps
+from course_lib.solvers.steps import adaptive_steps, fixed_steps, to_float
 
 __all__ = [
     "AdjointDynamics",
@@ -182,7 +182,7 @@ def solve_back(
     try:
         for step in steps:
             products = [*first, *list(flow.products)[len(first) :]]
-            add_quadrature(grads, step.h, tableau.b, products)
+            add_quadrature(grads, to_float(step.h), tableau.b, products)
             first = products[-1:] if first else []
     except SolverError as error:
         raise SolverError(
@@ -229,7 +229,7 @@ class AdjointDynamics:
                 dy, (y, *self.params), -lam, allow_unused=True
             )
         else:  # f uses neither y nor a parameter
-            dlam, product = None, [None] * len(self.params)
+            dlam, product = None, []
         self.products.append(product)
         return torch.stack(
             (dy.detach(), torch.zeros_like(lam) if dlam is None else dlam)

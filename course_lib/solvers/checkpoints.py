@@ -22,7 +22,7 @@ from course_lib.solvers.checks import (
     parameters_of,
 )
 from course_lib.solvers.solve import observed, walk
-from course_lib.solvers.steps import Step, rk_step
+from course_lib.solvers.steps import Step, rk_step, to_float
 from course_lib.solvers.tableaus import ButcherTableau
 
 __all__ = ["CheckpointedSolve", "Leg", "odeint_checkpointed", "repeat_steps"]
@@ -91,9 +91,9 @@ class Leg(NamedTuple):
     last - 1.
     """
 
-    t: float
-    t_next: float
-    h: float
+    t: float | Tensor
+    t_next: float | Tensor
+    h: float | Tensor
     first: int
     last: int
 
@@ -104,7 +104,8 @@ class CheckpointedSolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, f, settings, checkpoints, t, y0, *params):
         """The solution at the times t; kept are some states and the size of every step."""
-        pieces, legs, kept, stride, last = [y0[None]], [], [], 1, 1
+        pieces, kept, stride, last = [y0[None]], [], 1, 1
+        legs: list[Leg] = []
         with torch.no_grad():
             for step, wanted in walk(GuardedField(f, y0), y0, t, settings):
                 if len(legs) % stride == 0:
@@ -174,7 +175,7 @@ def repeat_steps(
     for leg in legs:
         start, h = _moved(leg, t, tableau) if t.requires_grad else (leg.t, leg.h)
         y_next, stages = rk_step(field, start, y, h, tableau, k1)
-        step = Step(start, leg.t_next, h, y, y_next, stages, 0, leg.h)
+        step = Step(start, leg.t_next, h, y, y_next, stages, 0, to_float(leg.h))
         pieces += observed(step, tableau, moments[leg.first : leg.last])
         y, k1 = y_next, stages[-1] if tableau.fsal else None
     return y, torch.cat(pieces)

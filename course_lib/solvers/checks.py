@@ -251,7 +251,7 @@ def parameters_of(
                 "an nn.Module, or list what the gradient must reach in adjoint_params "
                 "(an empty tuple if f has no parameters)"
             )
-        adjoint_params = f.parameters()
+        adjoint_params = tuple(f.parameters())
     return tuple(p for p in _as_tensors(adjoint_params) if p.requires_grad)
 
 

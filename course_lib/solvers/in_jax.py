@@ -192,22 +192,23 @@ def _checked_start(f: Callable, y0: Array) -> Array:
 
 
 def _checked_times(t: Array | Sequence[float]) -> Array:
+    moments = t
     if not _is_array(t):
         try:
-            t = [m if _is_traced(m) else float(m) for m in t]
+            moments = [m if _is_traced(m) else float(m) for m in t]
         except (TypeError, ValueError):
             raise TypeError(
                 f"t must be a 1-D Array or a sequence of numbers, got {t!r}; "
                 "to integrate from 0 to 1 use t=[0.0, 1.0]"
             ) from None
-    times = _floating("t", t if _is_array(t) else jnp.array(t, float))
+    times = _floating("t", t if _is_array(t) else jnp.array(moments, float))
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(
             "t must be 1-D with at least one time (two to integrate), got shape "
             f"{times.shape}; to integrate from 0 to 1 use t=[0.0, 1.0]"
         )
     if not _is_traced(t):
-        _require_order(t.tolist() if _is_array(t) else t)
+        _require_order(t.tolist() if hasattr(t, "tolist") else list(moments))
     return times
 
 

@@ -13,6 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import fsum, isclose
 
+__all__ = [
+    "BOSH3",
+    "DOPRI5",
+    "EULER",
+    "HEUN",
+    "METHODS",
+    "MIDPOINT",
+    "RK4",
+    "TSIT5",
+    "ButcherTableau",
+]
+
 
 @dataclass(frozen=True)
 class ButcherTableau:

@@ -38,7 +38,8 @@ from course_lib.models import (
 )
 from course_lib.solvers import (
     METHODS,
-    AugmentedFlow,
+    AdjointDynamics,
+    Settings,
     Solution,
     adaptive_steps,
     odeint,
@@ -781,12 +782,10 @@ class AdjointExplorer(LiveFigure):
         tolerance = dict(rtol=self.rtol, atol=self.rtol)
         forward = solve(system.f, y0, system.span, **tolerance)
         end = forward.ys[-1]
-        flow = AugmentedFlow(system.f, end, (), METHODS["dopri5"].stages)
+        flow = AdjointDynamics(system.f, end, (), METHODS["dopri5"].stages)
         z = torch.stack((end, 2 * (end - target)))
-        control = dict(tableau=METHODS["dopri5"], max_steps=MAX_STEPS, parts=2)
-        *_, last = adaptive_steps(
-            flow, system.span[1], z, system.span[0], **tolerance, **control
-        )
+        control = Settings(**tolerance, max_steps=MAX_STEPS, parts=2)
+        *_, last = adaptive_steps(flow, system.span[1], z, system.span[0], control)
         fine = odeint(
             system.f, y0.requires_grad_(), system.span, rtol=1e-11, atol=1e-13
         )

@@ -31,10 +31,12 @@ CASES = {
 
 
 def ours(f, y0, t, tolerance):
+    """The course's adjoint."""
     return odeint_adjoint(f, y0, t, rtol=tolerance, atol=tolerance)
 
 
 def theirs(f, y0, t, tolerance):
+    """The library's adjoint, with its seminorm."""
     seminorm = {"norm": "seminorm"}
     return torchdiffeq.odeint_adjoint(
         f,
@@ -65,7 +67,7 @@ def race(make, shape, tolerance, runs) -> dict:
         ours, copy.deepcopy(f).double(), y0.double(), t.double(), tolerance / 1000
     )
     row = {"tolerance": tolerance}
-    times = {"ours": [], "torchdiffeq": []}
+    times: dict[str, list[float]] = {"ours": [], "torchdiffeq": []}
     for solver, name in ((ours, "ours"), (theirs, "torchdiffeq")):
         f.reset()
         _, gradient = gradients(solver, f, y0, t, tolerance)

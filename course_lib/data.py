@@ -87,7 +87,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def cubic(n: int = 10) -> tuple[Tensor, Tensor]:
-    """x in [-2, 2] and x³ + 0.1x, both of shape (n, 1), without noise."""
+    """Points x in [-2, 2] and x³ + 0.1x, both of shape (n, 1), without noise."""
     x = torch.linspace(-2, 2, n)[:, None]
     return x, x**3 + 0.1 * x
 
@@ -249,7 +249,7 @@ def _observe(
 
 
 def _choose(n: int, total: int, k: int, g: torch.Generator | None) -> Tensor:
-    """n rows of k different numbers below `total`, increasing, shape (n, k)."""
+    """Rows, n of them, of k different numbers below `total`, increasing, shape (n, k)."""
     order = torch.rand(n, total, generator=g).argsort(dim=1)
     return order[:, :k].sort(dim=1).values
 
@@ -270,10 +270,11 @@ def thin(
     -------
     times, values : Tensor, shapes (n, k) and (n, k, D)
     """
-    if not 1 <= k <= times.shape[1]:
-        raise ValueError(f"k must lie between 1 and {times.shape[1]}, got {k}")
+    n, total = times.shape
+    if not 1 <= k <= total:
+        raise ValueError(f"k must lie between 1 and {total}, got {k}")
     g = None if seed is None else generator(seed)
-    keep = _choose(*times.shape, k, g).to(times.device)
+    keep = _choose(n, total, k, g).to(times.device)
     return times.gather(1, keep), values.gather(
         1, keep[..., None].expand(-1, -1, values.shape[-1])
     )
@@ -396,10 +397,18 @@ def weather() -> Weather:
 # Pairs are (one, several); the forms of a verb are (one now, several now, past).
 DETERMINERS = (("a", "every", "this", "the"), ("two", "many", "these", "the"))
 NOUNS = ("bird", "boy", "cat", "girl", "king", "robot")
-STANDING = (("runs", "run", "ran"), ("sings", "sing", "sang"))
-STANDING += (("sleeps", "sleep", "slept"), ("waits", "wait", "waited"))
-TAKING = (("follows", "follow", "followed"), ("hears", "hear", "heard"))
-TAKING += (("paints", "paint", "painted"), ("sees", "see", "saw"))
+STANDING = (
+    ("runs", "run", "ran"),
+    ("sings", "sing", "sang"),
+    ("sleeps", "sleep", "slept"),
+    ("waits", "wait", "waited"),
+)
+TAKING = (
+    ("follows", "follow", "followed"),
+    ("hears", "hear", "heard"),
+    ("paints", "paint", "painted"),
+    ("sees", "see", "saw"),
+)
 WHEN = (("now", "today"), ("then", "yesterday"))
 
 
@@ -551,8 +560,9 @@ def load_images(archive: Archive, train: bool, *, full: bool = False) -> ImageSe
     """One half of an image set, bundled or full."""
     files = TRAIN_FILES if train else TEST_FILES
     find = find_full if full else read_bundled
-    (pixels, where), (labels, _) = (find(archive, name) for name in files)
-    pixels, labels = parse_idx(pixels, files[0]), parse_idx(labels, files[1])
+    contents, where = find(archive, files[0])
+    pixels = parse_idx(contents, files[0])
+    labels = parse_idx(find(archive, files[1])[0], files[1])
     half = "training" if train else "test"
     subset = "" if full or not train else "the first "
     return ImageSet(
@@ -637,14 +647,15 @@ def read_bundled_file(name: str) -> bytes:
 def checksums() -> dict[str, str]:
     """The SHA-256 of each file in course_lib/bundled/data, by name."""
     lines = (BUNDLED / "SHA256SUMS").read_text().splitlines()
-    return dict(reversed(line.split()) for line in lines)
+    return {name: sha256 for sha256, name in map(str.split, lines)}
 
 
 def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:
     """The uncompressed contents of `path`, if their SHA-256 (`whole`: that of the file
     itself) is right.
     """
-    opener: Callable = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
+    opener = openers.get(path.suffix, open)
     try:
         with opener(path, "rb") as file:
             contents = file.read()

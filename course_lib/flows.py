@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.models import check_states
-from course_lib.solvers import odeint
+from course_lib.solvers import check_whole, odeint
 
 __all__ = [
     "ContinuousFlow",
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I), shape (*, d) to (*)."""
+    """The log-density log N(z; 0, I), shape (*, d) to (*)."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=-1)
 
 
@@ -115,6 +115,7 @@ class DensityDynamics(nn.Module):
         self.f, self.noise = f, noise
 
     def forward(self, t: Tensor, state: Tensor) -> Tensor:
+        """The derivative of (y, l)."""
         y = state[:, :-1]
         if self.noise is None:
             dy, trace = exact_trace(self.f, t, y)
@@ -191,8 +192,8 @@ class ContinuousFlow(nn.Module):
         return normal_log_prob(ys[-1]) - change[-1]
 
     def _solved(self, f: nn.Module, y: Tensor, t: Sequence[float]) -> Tensor:
-        t = torch.as_tensor(t, dtype=y.dtype, device=y.device)
-        return check_states(self.odeint(f, y, t, **self.solver_settings))
+        times = torch.as_tensor(t, dtype=y.dtype, device=y.device)
+        return check_states(self.odeint(f, y, times, **self.solver_settings))
 
 
 def _check_points(name: str, points: Tensor) -> None:
@@ -217,6 +218,11 @@ class PlanarFlow(nn.Module):
     ----------
     dim, depth : int
 
+    Raises
+    ------
+    ValueError
+        If one of them is not a positive whole number.
+
     References
     ----------
     Rezende, Mohamed 2015, section 4.1 and appendix A.1.
@@ -224,11 +230,8 @@ class PlanarFlow(nn.Module):
 
     def __init__(self, dim: int, depth: int):
         super().__init__()
-        for name, value in (("dim", dim), ("depth", depth)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"{name} must be a positive whole number, got {value!r}"
-                )
+        dim = check_whole("dim", dim, "points in the plane have dim=2")
+        depth = check_whole("depth", depth, "it is the number of layers")
         self.w = nn.Parameter(torch.randn(depth, dim))
         self.u = nn.Parameter(0.1 * torch.randn(depth, dim))
         self.b = nn.Parameter(torch.randn(depth))

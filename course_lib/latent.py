@@ -155,6 +155,7 @@ class BackwardEncoder(nn.Module):
     def forward(
         self, values: Tensor, times: Tensor, mask: Tensor | None = None
     ) -> Posterior:  # (B, k, D), (B, k), (B, k)
+        """What the series say about their z(0)."""
         values, times, seen = readings(values, times, mask)
         gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
         inputs = torch.cat((values, gaps[..., None]), dim=-1)

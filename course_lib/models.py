@@ -63,6 +63,7 @@ class MLPDynamics(nn.Module):
         self.net = nn.Sequential(*layers[:-1])
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, dim) -> (*, dim)
+        """The derivative at y, and at t if the field has time."""
         return self.net(
             torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y
         )
@@ -90,6 +91,7 @@ class ConvDynamics(nn.Module):
         )
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        """The derivative of every image at t."""
         time = t.to(y.dtype).expand(len(y), 1, *y.shape[2:])
         y = self.conv1(torch.cat((self.norm1(y).relu(), time), dim=1))
         y = self.conv2(torch.cat((self.norm2(y).relu(), time), dim=1))
@@ -147,11 +149,11 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: Sequence[MLPDynamics] | Sequence[nn.Sequential]):
         super().__init__()
-        nets = [getattr(member, "net", member) for member in members]
+        nets = [m.net if isinstance(m, MLPDynamics) else m for m in members]
         shapes = sorted({str(net) for net in nets})
         if len(shapes) != 1:
             raise ValueError(f"members must be networks of one shape, got {shapes}")
-        self.time = getattr(members[0], "time", False)
+        self.time = isinstance(members[0], MLPDynamics) and members[0].time
         self.net = nn.Sequential(*(_side_by_side(layers) for layers in zip(*nets)))
         # In a tuple: its weights are not among those of the ensemble.
         self._first = (copy.deepcopy(members[0]),)
@@ -170,7 +172,7 @@ class Ensemble(nn.Module):
         return alone
 
 
-def _side_by_side(layers: Sequence[nn.Module]) -> nn.Module:
+def _side_by_side(layers: Sequence) -> nn.Module:
     first = layers[0]
     if isinstance(first, nn.Linear) and first.bias is not None:
         return StackedLinear(layers)
@@ -296,15 +298,17 @@ class ResNet(nn.Module):
         total: float = 1.0,
     ):
         super().__init__()
-        shared = isinstance(blocks, nn.Module)
-        if shared != (depth is not None):
+        if isinstance(blocks, nn.Module) != (depth is not None):
             raise ValueError(
                 "ResNet takes one shared block and a depth, or a list of blocks and no depth"
             )
-        self.blocks = nn.ModuleList([blocks] if shared else blocks)
+        self.blocks = nn.ModuleList(
+            [blocks] if isinstance(blocks, nn.Module) else blocks
+        )
         self.depth, self.total = depth or len(self.blocks), total
 
     def forward(self, y: Tensor) -> Tensor:
+        """The output of the last layer, shape as y."""
         return self.hidden_states(y)[-1]
 
     def hidden_states(self, y: Tensor) -> Tensor:
@@ -396,8 +400,9 @@ def digit_model(name: str) -> nn.Module:
     if name not in DIGIT_MODELS:
         raise ValueError(f"name must be one of {', '.join(DIGIT_MODELS)}; got {name!r}")
     model = DIGIT_MODELS[name]()
-    if isinstance(getattr(model, "body", None), NeuralODE):
-        nn.init.constant_(model.body.f.norm3.weight, 0.1)
+    body = getattr(model, "body", None)
+    if isinstance(body, NeuralODE) and isinstance(body.f, ConvDynamics):
+        nn.init.constant_(body.f.norm3.weight, 0.1)
     return model
 
 

@@ -55,7 +55,7 @@ CYCLE = (OURS, EXACT, RIVAL, DATA, "#e69f00", "#56b4e9")
 
 INK = "#123456"  # a stand-in that `shown` replaces by the colour of the page's text
 
-STYLE = {
+STYLE: dict = {
     "figure.figsize": (6.4, 3.6),
     "figure.constrained_layout.use": True,
     "font.size": 11,
@@ -237,11 +237,11 @@ def plot_losses(
     """A loss curve on a logarithmic axis: every step faint, the running mean over
     `smooth` steps strong.
     """
-    losses, steps = array(losses), np.arange(1, len(losses) + 1)
-    kernel = min(smooth, len(losses))
-    mean = np.convolve(losses, np.ones(kernel) / kernel, mode="valid")
+    values, steps = array(losses), np.arange(1, len(losses) + 1)
+    kernel = min(smooth, len(values))
+    mean = np.convolve(values, np.ones(kernel) / kernel, mode="valid")
     (line,) = ax.plot(steps[kernel - 1 :], mean, **style)
-    ax.plot(steps, losses, color=line.get_color(), alpha=0.25, linewidth=0.8)
+    ax.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
     ax.set(xlabel="training step", ylabel="loss", yscale="log")
     return ax
 

@@ -49,7 +49,7 @@ class System:
 
 
 def decay(t, y):
-    """y' = -5y: a linear equation that contracts."""
+    """The linear equation y' = -5y, which contracts."""
     return -5.0 * y
 
 

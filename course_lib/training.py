@@ -102,7 +102,9 @@ def fit(
     FloatingPointError
         If the loss is NaN or infinite; the parameters are those before the step.
     """
-    start, losses, notes = time.perf_counter(), [], []
+    start = time.perf_counter()
+    losses: list[float] = []
+    notes: list[object] = []
     # The notebook's bar does not look at tqdm's own switch.
     quiet = bool(os.environ.get("TQDM_DISABLE"))
     steps = epochs * len(batches)

@@ -149,8 +149,8 @@ DAMAGES = {
     "truncated": lambda contents, pack: pack(contents)[:-5],
     "corrupted": lambda contents, pack: flipped(pack(contents)),
     "another file": lambda contents, pack: pack(contents[:-1] + b"\x07"),
-    "empty": lambda contents, pack: b"",
-    "a page that says sorry": lambda contents, pack: b"<html>503</html>",
+    "empty": lambda _contents, _pack: b"",
+    "a page that says sorry": lambda _contents, _pack: b"<html>503</html>",
 }
 damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 
@@ -546,7 +546,8 @@ def test_thinned_readings_keep_their_order_and_their_times():
     times = torch.arange(40.0).view(2, 20)
     values = torch.stack((times, -times), dim=-1)
     few, kept = data.thin(times, values, 5, seed=1)
-    assert few.shape == (2, 5) and (few.diff(dim=1) > 0).all()
+    assert few.shape == (2, 5)
+    assert (few.diff(dim=1) > 0).all()
     assert torch.equal(kept, torch.stack((few, -few), dim=-1))
     assert not torch.equal(few[0] + 20, few[1])
     assert torch.equal(data.thin(times, values, 5, seed=1)[0], few)

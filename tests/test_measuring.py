@@ -147,7 +147,7 @@ def test_the_machine_is_the_gpu_or_the_processor_with_its_threads(monkeypatch):
 
 def test_a_processor_has_a_name_on_every_system(monkeypatch):
     assert measuring.processor()
-    monkeypatch.setattr(Path, "exists", lambda self: False)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert measuring.processor() == "riscv64 CPU"

@@ -109,7 +109,8 @@ def test_a_benchmark_is_printed_as_a_table_and_kept_with_how_it_was_made(capsys)
     )
     found = records.results("bench")
     assert found["rows"] == rows
-    assert found["made"]["runs"] == 3 and found["made"]["device"]
+    assert found["made"]["runs"] == 3
+    assert found["made"]["device"]
 
 
 # --- stored models ----------------------------------------------------------------------

@@ -35,13 +35,15 @@ def test_jittered_digits_stay_digits_and_move_by_pixels():
     torch.manual_seed(0)
     moved = train_digits.jittered(images)
     assert moved.shape == images.shape
-    assert moved.min() >= 0 and moved.max() <= 1 + 1e-6
+    assert moved.min() >= 0
+    assert moved.max() <= 1 + 1e-6
 
     def centre(a):  # of the ink, across
         return (a.sum(2) * torch.arange(28.0)).sum(2) / a.sum((2, 3))
 
     shift = (centre(moved) - centre(images)).abs()
-    assert shift.mean() > 0.5 and shift.max() < 2 + 14 * math.sin(math.radians(10)) + 1
+    assert shift.mean() > 0.5
+    assert shift.max() < 2 + 14 * math.sin(math.radians(10)) + 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,8 @@ def test_every_recorded_model_was_trained_on_all_digits_and_says_how():
     assert {row["model"] for row in rows} == set(models.DIGIT_MODELS)
     for row in rows:
         assert row["command"].startswith("python -m tools.pretrain mnist ")
-        assert "60,000" in row["train"] and "10,000" in row["test"]
+        assert "60,000" in row["train"]
+        assert "10,000" in row["test"]
         assert {"seed", "epochs", "device", "seconds", "recipe"} <= row.keys()
         assert 0.9 < row["test_accuracy"] < 1
         size = count_parameters(models.digit_model(row["model"]))

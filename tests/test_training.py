@@ -105,7 +105,7 @@ def test_the_scheduler_moves_after_every_batch():
     training.fit(
         layer,
         batches,
-        lambda x, y: layer(x).sum() * 0,
+        lambda x, _: layer(x).sum() * 0,
         optimizer,
         scheduler=schedule,
         epochs=2,
@@ -116,7 +116,7 @@ def test_the_scheduler_moves_after_every_batch():
 def test_every_epoch_trains_in_training_mode():
     layer, modes = nn.Linear(1, 1), []
 
-    def loss(x, y):
+    def loss(x, _):
         modes.append(layer.training)
         return layer(x).sum()
 
@@ -158,7 +158,8 @@ def test_the_rate_rises_to_the_given_one_and_falls_to_almost_nothing(rise):
     assert peak == pytest.approx(100 * rise, abs=1)
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert rates[0] == pytest.approx(1 / 25) and rates[-1] < 1e-3
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[-1] < 1e-3
 
 
 def test_one_cycle_does_what_its_scheduler_does_in_the_loop():

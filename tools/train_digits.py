@@ -35,7 +35,9 @@ def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> T
         * scale[:, None, None]
     )
     grid = F.affine_grid(
-        torch.cat((turn, shift[:, :, None]), dim=2), images.shape, align_corners=False
+        torch.cat((turn, shift[:, :, None]), dim=2),
+        list(images.shape),
+        align_corners=False,
     )
     return F.grid_sample(images, grid, align_corners=False)
 
@@ -57,7 +59,7 @@ def precision(model: nn.Module) -> str:
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:
     """The logits of a training step, in the model's `precision`."""
-    if precision(model) == "float32":
+    if not isinstance(model, models.DigitClassifier):
         return model(images)
     with torch.autocast(images.device.type, torch.bfloat16):
         if precision(model) == "bfloat16":
@@ -94,7 +96,9 @@ def descend(
     """The training itself, and how often the vector field was called in every step, on
     the way there and on the way back; the last way back is not among them.
     """
-    device, forward, backward = training.device(), [], []
+    device = training.device()
+    forward: list[int] = []
+    backward: list[int] = []
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         backward.append(tally.reset())
@@ -138,9 +142,10 @@ def solver_of(model: nn.Module) -> str:
 
 def robustness(model: nn.Module, test: data.ImageSet) -> dict:
     """Test accuracy and calls of f of an ODE block with dopri5 at other tolerances."""
-    if not isinstance(getattr(model, "body", None), models.NeuralODE):
+    trained = getattr(model, "body", None)
+    if not isinstance(trained, models.NeuralODE):
         return {}
-    found, trained = {}, model.body
+    found = {}
     for tolerance in TOLERANCES:
         model.body = models.NeuralODE(trained.f, rtol=tolerance, atol=tolerance)
         with measuring.counted_calls(trained.f) as tally:

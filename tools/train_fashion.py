@@ -60,7 +60,10 @@ def descend(
     the test images that are right] now and then.
     """
     batches = training.minibatches(*train, size=128, seed=args.seed)
-    calls, scores, right = [], [], partial(accuracy, model, *test)
+    fields = [part.f for part in model if isinstance(part, models.NeuralODE)]
+    right = partial(accuracy, model, *test)
+    calls: list[int] = []
+    scores: list[list] = []
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         if len(calls) % BETWEEN == 0:
@@ -71,7 +74,7 @@ def descend(
         calls.append(tally.calls)
         return F.cross_entropy(logits, y)
 
-    with counted_calls(model[3].f) as tally:
+    with counted_calls(*fields) as tally:
         history = training.one_cycle(
             model,
             batches,

@@ -19,6 +19,8 @@ from course_lib import data, latent, training
 
 COUNTS = (30, 50, 100)
 
+Model = latent.LatentODE | latent.LatentRNN
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -59,19 +61,24 @@ RECIPES = {
 }
 
 
-def build(recipe: Recipe, model: str) -> latent.LatentODE | latent.LatentRNN:
+def build(recipe: Recipe, model: str) -> Model:
     """The model called "ode" or "rnn"."""
-    sizes = dict(latent=recipe.latent, hidden=recipe.hidden)
     if model == "rnn":
-        return latent.LatentRNN(**sizes, width=recipe.jump)
-    return latent.LatentODE(**sizes, width=recipe.width)
+        return latent.LatentRNN(
+            latent=recipe.latent, hidden=recipe.hidden, width=recipe.jump
+        )
+    return latent.LatentODE(
+        latent=recipe.latent, hidden=recipe.hidden, width=recipe.width
+    )
 
 
 # --- scores ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: bool):
+def spiral_errors(
+    model: Model, series: data.Spirals, k: int, *, scaled: bool
+) -> dict[str, float | None]:
     """RMSE per coordinate against the clean curves, from `k` of the readings of each.
 
     Returns
@@ -82,10 +89,11 @@ def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: boo
     index, values = data.thin(series.index, series.values, k, seed=0)
     scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
     z0 = model.encoder(values / scale, series.t[index]).mean
-    answer = curves_of_flow if isinstance(model, latent.LatentODE) else curves_of_jumps
-    squares = (
-        (scale * answer(model, z0, series, index) - series.clean).square().mean(-1)
-    )
+    if isinstance(model, latent.LatentODE):
+        curves = model.decode(z0, series.t)
+    else:
+        curves = curves_of_jumps(model, z0, series, index)
+    squares = (scale * curves - series.clean).square().mean(-1)
     inside, after = squares.split((series.span, squares.shape[1] - series.span), dim=1)
     seen = torch.zeros_like(inside, dtype=torch.bool).scatter_(1, index, True)
     parts = {"seen": inside[seen], "unseen": inside[~seen], "span": inside}
@@ -95,13 +103,11 @@ def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: boo
     }
 
 
-def curves_of_flow(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
-    """Every curve at every time, shape (n, T, 2)."""
-    return model.decode(z0, series.t)
-
-
-def curves_of_jumps(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
-    """The same from a model whose answers depend on the times asked for.
+def curves_of_jumps(
+    model: latent.LatentRNN, z0: Tensor, series: data.Spirals, index: Tensor
+) -> Tensor:
+    """Every curve at every time, shape (n, T, 2), from a model whose answers depend on
+    the times asked for.
 
     It is asked as it was trained: at the moments of the readings; at the others in
     groups of at most as many, spread over the stretch; after it in steps of four.
@@ -163,12 +169,15 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
     return model, history, found
 
 
-def watch(model: nn.Module, test: data.Spirals, recipe: Recipe) -> None:
+def watch(model: Model, test: data.Spirals, recipe: Recipe) -> None:
+    """Print the errors at this point of the training."""
     errors = spiral_errors(model, test, 50, scaled=recipe.scaled)
-    print({name: round(error, 3) for name, error in errors.items()}, flush=True)
+    print(
+        {name: error and round(error, 3) for name, error in errors.items()}, flush=True
+    )
 
 
-def loss_of(model: nn.Module, recipe: Recipe, total: int) -> Callable[..., Tensor]:
+def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
     """The bound for a random number of readings of the early part of each series; the
     part grows, and the weight of the KL term does, as the recipe says.
     """

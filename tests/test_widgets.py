@@ -119,7 +119,7 @@ def random_case(rng: random.Random) -> dict:
         times = [span[0], *sorted(inner, reverse=backward), span[1]]
     else:
         settings = {"step_size": 10 ** rng.uniform(-2.5, -1)}
-        in_script = {"method": method, "stepSize": settings["step_size"]}
+        in_script = {"method": method, "step_size": settings["step_size"]}
         times = span
     t = torch.tensor(times, dtype=torch.float64)
     y = torch.tensor(y0, dtype=torch.float64)
@@ -237,7 +237,7 @@ def flight_cases() -> list[dict]:
                 network=shape | {"weights": figure.weights[0]},
                 start=figure.particles[source == "data"],
                 span=list(figure.span)[:: -1 if source == "data" else 1],
-                settings={"method": method, "stepSize": h},
+                settings={"method": method, "step_size": h},
                 moment=moment,
                 expected=figure.positions().tolist(),
             )
@@ -257,7 +257,7 @@ def latent_cases() -> list[dict]:
         shift = [0.5, -1.0] if share else [0.0, 0.0]
         figure = latent(method=method, share=share, shift=shift, **how)
         found = figure.solution()
-        js = dict(rtol=h, atol=h) if method == "dopri5" else dict(stepSize=h)
+        js = dict(rtol=h, atol=h) if method == "dopri5" else dict(step_size=h)
         rows.append(
             dict(
                 traits={name: getattr(figure, name) for name in kept},

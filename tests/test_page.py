@@ -34,9 +34,7 @@ def test_a_figure_weighs_at_most_16_kb_gzipped_as_it_travels(kind):
     assert len(gzip.compress(travels)) <= 16 * 1024
 
 
-def test_a_script_travels_without_its_comments_and_with_all_of_its_code(
-    tmp_path, monkeypatch
-):
+def test_a_script_travels_without_jsdoc_and_with_all_else(tmp_path, monkeypatch):
     source = """\
 // A line.
 /** A block
@@ -45,14 +43,16 @@ def test_a_script_travels_without_its_comments_and_with_all_of_its_code(
 export const f = (/** @type {number} */ x) =>
   /** @type {any} */ (x).y; // beside
 
-/* one */
+/** One. */
 const url = "a//b";
 """
     (tmp_path / "one.mjs").write_text(source)
     monkeypatch.setattr(module, "FIGURES", tmp_path)
     assert module.script("one.mjs").splitlines() == [
-        "export const f = (/** @type {number} */ x) =>",
-        "/** @type {any} */ (x).y; // beside",
+        "// A line.",
+        "export const f = (x) =>",
+        "  (x).y; // beside",
+        "",
         'const url = "a//b";',
     ]
 

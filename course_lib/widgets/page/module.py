@@ -69,8 +69,9 @@ def _rows(things: dict, columns: tuple[str, ...]) -> dict:
 
 
 def script(name: str) -> str:
-    """Return a JavaScript file as it travels: without JSDoc, which is for those who
-    change the file and a third of it.
+    """Return a JavaScript file as it travels: without JSDoc.
+
+    A third of a file is JSDoc, which is for those who change it.
     """
     return JSDOC.sub("", (FIGURES / name).read_text(encoding="utf-8"))
 
@@ -78,7 +79,7 @@ def script(name: str) -> str:
 @cache
 def parts(name: str) -> tuple[str, ...]:
     """Return a file and all that it imports, what is imported first, without imports."""
-    found = {}
+    found: dict[str, str] = {}
 
     def add(file: str) -> None:
         if file in found:

@@ -6,6 +6,7 @@
 //
 // Figures share most of their text. tools/share.py keeps each part of it once a page, under
 // `texts` beside the states, and a state then lists the places of its parts.
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it keeps these names from the page
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';

@@ -2,7 +2,7 @@
 
 Every right-hand side takes one state or a batch of them, y of shape (*, dim).
 
-The browser has the same right-hand sides in ``widgets/page/rk.mjs``; a test holds the two
+The browser has the same right-hand sides in ``widgets/page/systems.mjs``; a test holds the two
 together. Everything else about a system travels from here.
 """
 

@@ -40,6 +40,7 @@ test: lint book .venv/browser  ## run every check, the book's pages in a browser
 lint: $(READY) scripts  ## check the style of package, scripts, tests and notebooks
 	@$(PY) -m ruff format --check -q . || { echo "make tidy formats these files"; exit 1; }
 	@$(PY) -m ruff check -q .
+	@$(PY) -m mypy --no-error-summary
 
 scripts: $(TOOLS)  ## check style and types of the figures' scripts (needs npm)
 	@$(if $(NPM),npm run --silent lint || { echo "make tidy mends what is style"; exit 1; })

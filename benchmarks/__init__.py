@@ -1,0 +1,1 @@
+"""What is measured: speed, memory, and the live figures in a browser."""

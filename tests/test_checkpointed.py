@@ -194,11 +194,11 @@ def graph_steps(**options) -> int:
 
     class Stage(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, y):
+        def forward(_ctx, y):
             return -y
 
         @staticmethod
-        def backward(ctx, grad):
+        def backward(_ctx, grad):
             nonlocal alive
             alive -= 1
             return -grad

@@ -1,0 +1,1 @@
+"""What a maintainer runs: setup, build, long trainings, bundled data."""

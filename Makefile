@@ -35,7 +35,7 @@ lab: $(READY)  ## open the chapters in JupyterLab
 	@$(PY) -m jupyterlab chapters
 
 test: lint book .venv/browser  ## run every check, the book's pages in a browser included
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 lint: $(READY) scripts  ## check the style of package, scripts, tests and notebooks
 	@$(PY) -m ruff format --check -q . || { echo "make tidy formats these files"; exit 1; }

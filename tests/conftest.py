@@ -1,12 +1,12 @@
-"""What the tests share: where the project is, one thread for the small problems, a
-browser.
-"""
+"""What the tests share: the project's place, one thread for small problems, a browser."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from playwright.sync_api import expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 QUIET = [
@@ -16,6 +16,26 @@ QUIET = [
     "--no-first-run",
     "--disable-background-networking",
 ]
+
+
+class InGroups(LoadScopeScheduling):
+    """Gives each worker a test at a time, but tests that share something together.
+
+    (`--dist loadgroup` with its marks would do; from pytest 9.2 on pytest-xdist 3.8
+    ignores them without a word.)
+    """
+
+    def _split_scope(self, nodeid):
+        """Name the group of a test: a page of the book, JupyterLab, or the test alone."""
+        if page := re.search(r"\[([\w/]+\.html)\]$", nodeid):
+            return page[1]
+        return "lab" if "test_lab.py" in nodeid else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tell pytest-xdist how tests are shared out."""
+    return InGroups(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,13 +52,13 @@ def patience():
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The project's folder."""
+    """Return the project's folder."""
     return ROOT
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium."""
+    """Start a headless Chromium."""
     path = (ROOT / ".venv" / "browser").read_text().strip()
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=QUIET)

@@ -16,7 +16,6 @@ import pytest
 from conftest import settle
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.xdist_group("lab")  # one server, and one page in order
 CELLS = {
     "steps": "from course_lib.widgets import *\n"
     "w = StepSizeExplorer(problem='spiral', method='euler', step_size=0.1)\nw",

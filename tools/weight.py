@@ -1,0 +1,23 @@
+"""What a page of the book weighs: the files it loads, each gzipped where that is smaller."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+
+PAGE = 1_000_000  # bytes, at most, with everything that the page loads
+
+
+@functools.cache
+def weight(path: Path) -> int:
+    """The bytes of a file as it travels."""
+    body = path.read_bytes()
+    return min(len(body), len(gzip.compress(body)))
+
+
+def weights(paths: Iterable[Path]) -> dict[str, int]:
+    """The bytes of each file by its name, each file once, the heaviest first."""
+    sizes = {path.name: weight(path) for path in set(paths)}
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))

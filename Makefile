@@ -3,15 +3,20 @@
 PY    := .venv/bin/python
 READY := .venv/ready
 
+# Only those who change the figures' scripts need npm: without it lint says so and goes on, but not in CI.
+NPM   := $(shell command -v npm)
+TOOLS := $(if $(NPM),node_modules/.ready,no-npm)
+
 CHAPTERS := $(wildcard chapters/*.ipynb)
 # The longest first, so that two at a time end together.
 LONGEST  := chapters/09_mnist.ipynb chapters/10_how_deep_is_it.ipynb chapters/13_latent_odes.ipynb
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
-PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*')
+# Results are written by what runs no chapter: those that show some say so below.
+PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets templates -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint tidy bench clean
+.PHONY: help book serve lab test lint scripts tidy bench clean no-npm
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -32,19 +37,23 @@ lab: $(READY)  ## open the chapters in JupyterLab
 test: lint book .venv/browser  ## run every check, the book's pages in a browser included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup
 
-lint: $(READY)  ## check the style of package, tests and notebooks
+lint: $(READY) scripts  ## check the style of package, scripts, tests and notebooks
 	@$(PY) -m ruff format --check -q . || { echo "make tidy formats these files"; exit 1; }
 	@$(PY) -m ruff check -q .
 
-tidy: $(READY)  ## format everything, strip outputs from the notebooks
+scripts: $(TOOLS)  ## check style and types of the figures' scripts (needs npm)
+	@$(if $(NPM),npm run --silent lint || { echo "make tidy mends what is style"; exit 1; })
+
+tidy: $(READY) $(TOOLS)  ## format everything, strip outputs from the notebooks
 	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS)
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
+	@$(if $(NPM),npm run --silent tidy)
 
-bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into results/
+bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into bundled/results/
 	@for file in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 clean:  ## remove everything that was built, the environment too
-	rm -rf _build .venv .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
+	rm -rf _build .venv node_modules .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the parts -------------------------------------------------------------------------------------
@@ -52,6 +61,14 @@ clean:  ## remove everything that was built, the environment too
 $(READY): requirements.txt pyproject.toml tools/setup
 	@tools/setup
 	@touch $@
+
+node_modules/.ready: package.json package-lock.json
+	@npm ci --silent
+	@touch $@
+
+no-npm:
+	@echo "npm was not found: the figures' scripts are not checked (only those who change them need it)"
+	@test -z "$$CI"
 
 .venv/browser: $(READY) tools/browser.py
 	@$(PY) -m tools.browser > $@
@@ -63,9 +80,9 @@ executed: $(EXECUTED)
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
 	@tools/execute $< $@
 
-# This chapter shows what the long trainings wrote.
-_build/executed/09_mnist.ipynb: results/mnist.json
-_build/executed/13_latent_odes.ipynb: results/latent_ode.json
+# These chapters show what the long trainings wrote.
+_build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
+_build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build
 	@tools/build

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.common import report
+from course_lib.measuring import bytes_saved
 from course_lib.models import MLPDynamics
+from course_lib.records import report
 from course_lib.solvers import odeint, odeint_adjoint
-from course_lib.training import bytes_saved
 
 
 def bytes_kept(solver, steps: int) -> int:

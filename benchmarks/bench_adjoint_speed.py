@@ -18,8 +18,9 @@ import time
 import torch
 import torchdiffeq
 
-from benchmarks.common import report
+from course_lib.measuring import Counted, flat, relative_error
 from course_lib.models import ConvDynamics, MLPDynamics
+from course_lib.records import report
 from course_lib.solvers import odeint_adjoint
 
 CASES = {
@@ -30,10 +31,12 @@ CASES = {
 
 
 def ours(f, y0, t, tolerance):
+    """The course's adjoint."""
     return odeint_adjoint(f, y0, t, rtol=tolerance, atol=tolerance)
 
 
 def theirs(f, y0, t, tolerance):
+    """The library's adjoint, with its seminorm."""
     seminorm = {"norm": "seminorm"}
     return torchdiffeq.odeint_adjoint(
         f,
@@ -46,18 +49,6 @@ def theirs(f, y0, t, tolerance):
     )
 
 
-class Counted(torch.nn.Module):
-    """f, and how often it was called."""
-
-    def __init__(self, f):
-        super().__init__()
-        self.f, self.calls = f, 0
-
-    def forward(self, t, y):
-        self.calls += 1
-        return self.f(t, y)
-
-
 def gradients(solver, f, y0, t, tolerance) -> tuple[float, torch.Tensor]:
     """Seconds for one forward and backward, and all gradients in one vector."""
     y0 = y0.clone().requires_grad_()
@@ -65,9 +56,7 @@ def gradients(solver, f, y0, t, tolerance) -> tuple[float, torch.Tensor]:
     start = time.perf_counter()
     solver(f, y0, t, tolerance)[-1].square().sum().backward()
     seconds = time.perf_counter() - start
-    return seconds, torch.cat(
-        [y0.grad.flatten(), *(p.grad.flatten() for p in f.parameters())]
-    )
+    return seconds, flat([y0.grad, *(p.grad for p in f.parameters())])
 
 
 def race(make, shape, tolerance, runs) -> dict:
@@ -78,12 +67,12 @@ def race(make, shape, tolerance, runs) -> dict:
         ours, copy.deepcopy(f).double(), y0.double(), t.double(), tolerance / 1000
     )
     row = {"tolerance": tolerance}
-    times = {"ours": [], "torchdiffeq": []}
+    times: dict[str, list[float]] = {"ours": [], "torchdiffeq": []}
     for solver, name in ((ours, "ours"), (theirs, "torchdiffeq")):
-        f.calls = 0
+        f.reset()
         _, gradient = gradients(solver, f, y0, t, tolerance)
         row[f"nfe {name}"] = f.calls
-        row[f"error {name}"] = ((gradient - exact).norm() / exact.norm()).item()
+        row[f"error {name}"] = relative_error(gradient, exact)
     for _ in range(runs):
         times["ours"].append(gradients(ours, f, y0, t, tolerance)[0])
         times["torchdiffeq"].append(gradients(theirs, f, y0, t, tolerance)[0])

@@ -17,10 +17,8 @@ each file gzipped where that makes it smaller.
 from __future__ import annotations
 
 import gzip
-import json
 import mimetypes
 import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
@@ -33,10 +31,11 @@ import torch
 from playwright.sync_api import sync_playwright
 from torch import nn
 
-from benchmarks.common import report
-from course_lib import data, latent, training, widgets
+from course_lib import data, latent, widgets
+from course_lib.measuring import processor
 from course_lib.models import MLPDynamics, digit_odenet
-from course_lib.widgets.page import module
+from course_lib.records import load_model, report
+from course_lib.widgets.page.html import page_of
 from tools.browser import find
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +86,7 @@ def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
 def digits() -> widgets.DigitDepthExplorer:
     """The stored ODE-Net and thirty test digits."""
     model, test = digit_odenet(), data.mnist(train=False)
-    training.load_model(model, "mnist_odenet")
+    load_model(model, "mnist_odenet")
     return widgets.DigitDepthExplorer(model, test.images, test.labels, range(30))
 
 
@@ -106,7 +105,7 @@ def particles() -> widgets.DensityFlowExplorer:
 def walk() -> widgets.LatentExplorer:
     """The stored latent ODE, from one random code to another."""
     model = latent.LatentODE(latent=6, hidden=64, width=64)
-    training.load_model(model, "spirals_latent_ode")
+    load_model(model, "spirals_latent_ode")
     start, end = torch.randn(2, 6, generator=data.generator(0))
     return widgets.LatentExplorer(model, start=start, end=end, t_end=3.75)
 
@@ -170,24 +169,6 @@ MEASURE = """async ({ label, moves, between }) => {
 }"""
 
 
-def page_of(figure: widgets.LiveFigure) -> str:
-    """The figure in a page of its own, as the book embeds it."""
-    state = {
-        key: value
-        for key, value in figure.get_state().items()
-        if not key.startswith("_") or key in ("_esm", "_css")
-    }
-    record = {"state": {"it": {"model_module": "anywidget", "state": state}}}
-    kind = "application/vnd.jupyter.widget"
-    script = json.dumps(record).replace("</", "<\\/")
-    return (
-        "<!doctype html><meta charset=utf-8><body style='max-width: 46rem'>"
-        f"<script type='{kind}-state+json'>{script}</script>"
-        f'<script type=\'{kind}-view+json\'>{{"model_id": "it"}}</script>'
-        f"<script>{(ROOT / 'course_lib/widgets/page/host.js').read_text()}</script>"
-    )
-
-
 @contextmanager
 def opened(browser, answer):
     """A page whose requests to HOST are answered by `answer(path)`: its bytes, or None."""
@@ -246,15 +227,18 @@ def row(name: str, **values) -> dict:
     return {"case": name} | {title: values.get(k, "") for k, title in names.items()}
 
 
-def scripts() -> list[dict]:
-    """The bytes of every script as it travels in a page, and of all together."""
-    sizes = {
-        path.name: len(module.script(path).encode())
-        for path in sorted(module.FIGURES.rglob("*.mjs"))
-    }
-    sizes["host.js"] = (ROOT / "course_lib/widgets/page/host.js").stat().st_size
-    rows = [row(name, size=size) for name, size in sizes.items()]
-    return [*rows, row("all scripts", size=sum(sizes.values()), limit="60,000 bytes")]
+def figures() -> list[dict]:
+    """The bytes of each figure as it travels, gzipped: module and style, no weights."""
+    kinds = (getattr(widgets, name) for name in widgets.__all__)
+    return [
+        row(
+            f"figure {kind.__name__}",
+            size=len(gzip.compress((kind._esm + kind._css).encode())),
+            limit="16,384 bytes",
+        )
+        for kind in kinds
+        if hasattr(kind, "_esm")
+    ]
 
 
 def weights(browser) -> list[dict]:
@@ -284,15 +268,6 @@ def weight(browser, name: str) -> int:
     return sum(sizes.values())
 
 
-def processor() -> str:
-    """The name of the CPU, as Linux or else Python has it."""
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def main() -> None:
     path = find()
     if not path:
@@ -307,7 +282,7 @@ def main() -> None:
             runs=RUNS,
         )
         rows = [latency(browser, name, case) for name, case in CASES.items()]
-        rows += scripts() + weights(browser)
+        rows += figures() + weights(browser)
         browser.close()
     report("figures", rows, **about)
 

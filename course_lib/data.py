@@ -29,7 +29,49 @@ import pooch
 import torch
 from torch import Tensor
 
-BUNDLED = Path(__file__).with_name("bundled")
+__all__ = [
+    "BUNDLED",
+    "DETERMINERS",
+    "FASHION_MNIST",
+    "MNIST",
+    "NOUNS",
+    "STANDING",
+    "TAKING",
+    "TEST_FILES",
+    "TRAIN_FILES",
+    "WEATHER_SHA256",
+    "WHEN",
+    "Archive",
+    "DataError",
+    "ImageSet",
+    "Spirals",
+    "Weather",
+    "cache_folder",
+    "checksums",
+    "concentric_circles",
+    "cubic",
+    "diverse_spirals",
+    "download",
+    "fashion_mnist",
+    "find_full",
+    "generator",
+    "grammar",
+    "linear_spiral",
+    "load_images",
+    "mnist",
+    "parse_idx",
+    "read_bundled",
+    "read_bundled_file",
+    "read_checked",
+    "sentences",
+    "thin",
+    "two_armed_spirals",
+    "two_moons",
+    "weather",
+    "windows",
+]
+
+BUNDLED = Path(__file__).with_name("bundled") / "data"
 
 
 class DataError(RuntimeError):
@@ -45,7 +87,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def cubic(n: int = 10) -> tuple[Tensor, Tensor]:
-    """x in [-2, 2] and x³ + 0.1x, both of shape (n, 1), without noise."""
+    """Points x in [-2, 2] and x³ + 0.1x, both of shape (n, 1), without noise."""
     x = torch.linspace(-2, 2, n)[:, None]
     return x, x**3 + 0.1 * x
 
@@ -207,7 +249,7 @@ def _observe(
 
 
 def _choose(n: int, total: int, k: int, g: torch.Generator | None) -> Tensor:
-    """n rows of k different numbers below `total`, increasing, shape (n, k)."""
+    """Rows, n of them, of k different numbers below `total`, increasing, shape (n, k)."""
     order = torch.rand(n, total, generator=g).argsort(dim=1)
     return order[:, :k].sort(dim=1).values
 
@@ -228,13 +270,55 @@ def thin(
     -------
     times, values : Tensor, shapes (n, k) and (n, k, D)
     """
-    if not 1 <= k <= times.shape[1]:
-        raise ValueError(f"k must lie between 1 and {times.shape[1]}, got {k}")
+    n, total = times.shape
+    if not 1 <= k <= total:
+        raise ValueError(f"k must lie between 1 and {total}, got {k}")
     g = None if seed is None else generator(seed)
-    keep = _choose(*times.shape, k, g).to(times.device)
+    keep = _choose(n, total, k, g).to(times.device)
     return times.gather(1, keep), values.gather(
         1, keep[..., None].expand(-1, -1, values.shape[-1])
     )
+
+
+def windows(
+    t: Tensor,
+    series: Tensor,
+    points: int,
+    *,
+    every: int = 1,
+    count: int = 32,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Random windows of one series or of several that share their times, each of
+    `points` readings that lie `every` apart.
+
+    Parameters
+    ----------
+    t : Tensor, shape (n,), evenly spaced
+    series : Tensor, shape (*, n, dim)
+    points, every, count : int
+    generator : torch.Generator of the places where windows begin; None: the global one
+
+    Returns
+    -------
+    t : Tensor, shape (points,), the times of a window that begins with the series
+    y : Tensor, shape (points, *, count, dim), time first as a solver returns it
+
+    Raises
+    ------
+    ValueError
+        If a series is shorter than a window.
+    """
+    length = every * (points - 1)  # from the first reading of a window to its last
+    if not 0 <= length < len(t):
+        raise ValueError(
+            f"a window of {points} readings, {every} apart, does not fit into a series "
+            f"of {len(t)}"
+        )
+    first = torch.randint(0, len(t) - length, (count,), generator=generator)
+    rows = first + every * torch.arange(points)[:, None]  # (points, count)
+    y = series[..., rows.to(series.device), :]
+    return t[: length + 1 : every], y.movedim(-3, 0)
 
 
 # --- weather --------------------------------------------------------------------------
@@ -313,10 +397,18 @@ def weather() -> Weather:
 # Pairs are (one, several); the forms of a verb are (one now, several now, past).
 DETERMINERS = (("a", "every", "this", "the"), ("two", "many", "these", "the"))
 NOUNS = ("bird", "boy", "cat", "girl", "king", "robot")
-STANDING = (("runs", "run", "ran"), ("sings", "sing", "sang"))
-STANDING += (("sleeps", "sleep", "slept"), ("waits", "wait", "waited"))
-TAKING = (("follows", "follow", "followed"), ("hears", "hear", "heard"))
-TAKING += (("paints", "paint", "painted"), ("sees", "see", "saw"))
+STANDING = (
+    ("runs", "run", "ran"),
+    ("sings", "sing", "sang"),
+    ("sleeps", "sleep", "slept"),
+    ("waits", "wait", "waited"),
+)
+TAKING = (
+    ("follows", "follow", "followed"),
+    ("hears", "hear", "heard"),
+    ("paints", "paint", "painted"),
+    ("sees", "see", "saw"),
+)
 WHEN = (("now", "today"), ("then", "yesterday"))
 
 
@@ -468,8 +560,9 @@ def load_images(archive: Archive, train: bool, *, full: bool = False) -> ImageSe
     """One half of an image set, bundled or full."""
     files = TRAIN_FILES if train else TEST_FILES
     find = find_full if full else read_bundled
-    (pixels, where), (labels, _) = (find(archive, name) for name in files)
-    pixels, labels = parse_idx(pixels, files[0]), parse_idx(labels, files[1])
+    contents, where = find(archive, files[0])
+    pixels = parse_idx(contents, files[0])
+    labels = parse_idx(find(archive, files[1])[0], files[1])
     half = "training" if train else "test"
     subset = "" if full or not train else "the first "
     return ImageSet(
@@ -537,29 +630,32 @@ def read_bundled(archive: Archive, name: str) -> tuple[bytes, str]:
 
 
 def read_bundled_file(name: str) -> bytes:
-    """The checked, uncompressed contents of a file in course_lib/bundled."""
+    """The checked, uncompressed contents of a file in course_lib/bundled/data."""
     path = BUNDLED / name
     if not path.exists():
         raise DataError(
-            f"{name} is missing from course_lib/bundled; reinstall course_lib."
+            f"{name} is missing from course_lib/bundled/data; reinstall course_lib."
         )
     sums = checksums()
     if name not in sums:
-        raise DataError(f"{name} has no checksum in course_lib/bundled/SHA256SUMS.")
+        raise DataError(
+            f"{name} has no checksum in course_lib/bundled/data/SHA256SUMS."
+        )
     return read_checked(path, sums[name], whole=True)
 
 
 def checksums() -> dict[str, str]:
-    """The SHA-256 of each file in course_lib/bundled, by name."""
+    """The SHA-256 of each file in course_lib/bundled/data, by name."""
     lines = (BUNDLED / "SHA256SUMS").read_text().splitlines()
-    return dict(reversed(line.split()) for line in lines)
+    return {name: sha256 for sha256, name in map(str.split, lines)}
 
 
 def read_checked(path: Path, sha256: str, *, whole: bool = False) -> bytes:
     """The uncompressed contents of `path`, if their SHA-256 (`whole`: that of the file
     itself) is right.
     """
-    opener: Callable = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
+    opener = openers.get(path.suffix, open)
     try:
         with opener(path, "rb") as file:
             contents = file.read()

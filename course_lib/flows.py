@@ -22,11 +22,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.solvers import odeint
+from course_lib.models import check_states
+from course_lib.solvers import check_whole, odeint
+
+__all__ = [
+    "ContinuousFlow",
+    "DensityDynamics",
+    "PlanarFlow",
+    "exact_trace",
+    "hutchinson_trace",
+    "normal_log_prob",
+    "pullback",
+    "random_signs",
+]
 
 
 def normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I), shape (*, d) to (*)."""
+    """The log-density log N(z; 0, I), shape (*, d) to (*)."""
     return -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=-1)
 
 
@@ -103,6 +115,7 @@ class DensityDynamics(nn.Module):
         self.f, self.noise = f, noise
 
     def forward(self, t: Tensor, state: Tensor) -> Tensor:
+        """The derivative of (y, l)."""
         y = state[:, :-1]
         if self.noise is None:
             dy, trace = exact_trace(self.f, t, y)
@@ -121,11 +134,11 @@ class ContinuousFlow(nn.Module):
     trace : 'exact' or 'hutchinson'
         d vector-Jacobian products at every evaluation of f, or one, with random signs
         that are drawn once for each solve.
-    solve : callable ``solve(f, y0, t, **solver_settings) -> ys``
+    odeint : callable ``odeint(f, y0, t, **solver_settings) -> ys``
         `odeint` backpropagates through the steps, `odeint_adjoint` solves backwards;
         the state is small here, so direct gradients are the default.
     **solver_settings
-        Handed to `solve`; tolerances of 1e-4 unless given.
+        Handed to `odeint`; tolerances of 1e-4 unless given.
 
     References
     ----------
@@ -138,7 +151,7 @@ class ContinuousFlow(nn.Module):
         t: Sequence[float] = (0.0, 1.0),
         *,
         trace: str = "exact",
-        solve: Callable = odeint,
+        odeint: Callable = odeint,
         **solver_settings,
     ):
         super().__init__()
@@ -146,12 +159,12 @@ class ContinuousFlow(nn.Module):
             raise ValueError(f"trace must be 'exact' or 'hutchinson', got {trace!r}")
         if len(t) != 2:
             raise ValueError(f"t must be (t_0, t_1), noise and data, got {t!r}")
-        self.f, self.t, self.trace, self.solve = f, tuple(t), trace, solve
+        self.f, self.t, self.trace, self.odeint = f, tuple(t), trace, odeint
         self.solver_settings = dict(rtol=1e-4, atol=1e-4) | solver_settings
 
     def forward(self, z: Tensor) -> Tensor:
         """The data that the noise z becomes, shape (B, d)."""
-        return self.solve(self.f, z, self._times(z, self.t), **self.solver_settings)[-1]
+        return self._solved(self.f, z, self.t)[-1]
 
     def transport(self, y: Tensor, t: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The points y, shape (B, d), carried from t[0] to the other times.
@@ -163,12 +176,8 @@ class ContinuousFlow(nn.Module):
         """
         _check_points("y", y)
         noise = None if self.trace == "exact" else random_signs(y)
-        states = self.solve(
-            DensityDynamics(self.f, noise),
-            torch.cat((y, torch.zeros_like(y[:, :1])), dim=1),
-            self._times(y, t),
-            **self.solver_settings,
-        )
+        start = torch.cat((y, torch.zeros_like(y[:, :1])), dim=1)
+        states = self._solved(DensityDynamics(self.f, noise), start, t)
         return states[..., :-1], states[..., -1]
 
     def log_prob(self, x: Tensor, at: float | None = None) -> Tensor:
@@ -182,9 +191,9 @@ class ContinuousFlow(nn.Module):
         ys, change = self.transport(x, (end, start))
         return normal_log_prob(ys[-1]) - change[-1]
 
-    @staticmethod
-    def _times(y: Tensor, t: Sequence[float]) -> Tensor:
-        return torch.as_tensor(t, dtype=y.dtype, device=y.device)
+    def _solved(self, f: nn.Module, y: Tensor, t: Sequence[float]) -> Tensor:
+        times = torch.as_tensor(t, dtype=y.dtype, device=y.device)
+        return check_states(self.odeint(f, y, times, **self.solver_settings))
 
 
 def _check_points(name: str, points: Tensor) -> None:
@@ -209,6 +218,11 @@ class PlanarFlow(nn.Module):
     ----------
     dim, depth : int
 
+    Raises
+    ------
+    ValueError
+        If one of them is not a positive whole number.
+
     References
     ----------
     Rezende, Mohamed 2015, section 4.1 and appendix A.1.
@@ -216,11 +230,8 @@ class PlanarFlow(nn.Module):
 
     def __init__(self, dim: int, depth: int):
         super().__init__()
-        for name, value in (("dim", dim), ("depth", depth)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"{name} must be a positive whole number, got {value!r}"
-                )
+        dim = check_whole("dim", dim, "points in the plane have dim=2")
+        depth = check_whole("depth", depth, "it is the number of layers")
         self.w = nn.Parameter(torch.randn(depth, dim))
         self.u = nn.Parameter(0.1 * torch.randn(depth, dim))
         self.b = nn.Parameter(torch.randn(depth))

@@ -13,8 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib.models import MLPDynamics
+from course_lib.models import MLPDynamics, check_states
 from course_lib.solvers import odeint
+
+__all__ = [
+    "BackwardEncoder",
+    "LatentODE",
+    "LatentRNN",
+    "Posterior",
+    "Readings",
+    "negative_elbo",
+    "readings",
+    "root_mean_square",
+]
 
 
 class Posterior(NamedTuple):
@@ -144,6 +155,7 @@ class BackwardEncoder(nn.Module):
     def forward(
         self, values: Tensor, times: Tensor, mask: Tensor | None = None
     ) -> Posterior:  # (B, k, D), (B, k), (B, k)
+        """What the series say about their z(0)."""
         values, times, seen = readings(values, times, mask)
         gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
         inputs = torch.cat((values, gaps[..., None]), dim=-1)
@@ -163,7 +175,7 @@ class LatentODE(nn.Module):
     observed, latent : int, dimensions of an observation and of the latent state
     hidden : int, width of the encoder's GRU
     width : int, width of the field (two hidden layers) and of the decoder (one)
-    solve, **solver_settings
+    odeint, **solver_settings
         As for `course_lib.models.NeuralODE`; direct gradients are the default, for the
         adjoint would restart at every one of many observation times.
     """
@@ -175,7 +187,7 @@ class LatentODE(nn.Module):
         hidden: int = 64,
         width: int = 64,
         *,
-        solve: Callable = odeint,
+        odeint: Callable = odeint,
         **solver_settings,
     ):
         super().__init__()
@@ -184,10 +196,8 @@ class LatentODE(nn.Module):
         self.decoder = nn.Sequential(
             nn.Linear(latent, width), nn.ELU(), nn.Linear(width, observed)
         )
-        self.solve, self.solver_settings = (
-            solve,
-            solver_settings or dict(rtol=1e-3, atol=1e-4),
-        )
+        self.odeint = odeint
+        self.solver_settings = solver_settings or dict(rtol=1e-3, atol=1e-4)
 
     def flow(self, z0: Tensor, t: Tensor) -> Tensor:
         """Latent states, shape (B, T, latent), at the increasing times t ≥ 0; z0, shape
@@ -204,7 +214,8 @@ class LatentODE(nn.Module):
             )
         start = t[:1].new_zeros(1)
         late = t if t[0] > 0 else t[1:]
-        zs = self.solve(self.f, z0, torch.cat((start, late)), **self.solver_settings)
+        times = torch.cat((start, late))
+        zs = check_states(self.odeint(self.f, z0, times, **self.solver_settings))
         return (zs if len(late) < len(t) else zs[1:]).transpose(0, 1)
 
     def decode(self, z0: Tensor, t: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Networks of the course: vector fields, the neural ODE layer, and the digit
-classifiers with their rivals.
+"""Networks of the course: vector fields, alone and many side by side, the neural ODE
+layer, and the digit classifiers with their rivals.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -11,6 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.solvers import odeint, odeint_adjoint
+
+__all__ = [
+    "DIGIT_MODELS",
+    "AugmentedODE",
+    "ConvDynamics",
+    "DigitClassifier",
+    "Ensemble",
+    "MLPDynamics",
+    "NeuralODE",
+    "ResNet",
+    "StackedLinear",
+    "check_states",
+    "digit_model",
+    "digit_odenet",
+    "fashion_odenet",
+]
 
 # --- vector fields --------------------------------------------------------------------
 
@@ -46,6 +63,7 @@ class MLPDynamics(nn.Module):
         self.net = nn.Sequential(*layers[:-1])
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, dim) -> (*, dim)
+        """The derivative at y, and at t if the field has time."""
         return self.net(
             torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y
         )
@@ -73,13 +91,117 @@ class ConvDynamics(nn.Module):
         )
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        """The derivative of every image at t."""
         time = t.to(y.dtype).expand(len(y), 1, *y.shape[2:])
         y = self.conv1(torch.cat((self.norm1(y).relu(), time), dim=1))
         y = self.conv2(torch.cat((self.norm2(y).relu(), time), dim=1))
         return self.norm3(y)
 
 
+# --- many fields side by side -----------------------------------------------------------
+
+
+class StackedLinear(nn.Module):
+    """Linear layers of one shape, side by side: (members, batch, in) to (members,
+    batch, out).
+
+    Parameters
+    ----------
+    layers : sequence of Linear, each with a bias
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear]):
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.stack(parts).detach())
+            for parts in zip(*((layer.weight, layer.bias) for layer in layers))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each member's layer on its own rows."""
+        return torch.baddbmm(self.bias[:, None], x, self.weight.mT)
+
+
+class Ensemble(nn.Module):
+    """Networks of one shape, side by side as one vector field: as many trainings for
+    little more than the time of one.
+
+    Each member sees its own part of the state. A gradient of the sum of their losses
+    is, for each member, that of its own, as long as the optimizer treats every number by
+    itself (SGD and Adam do; clipping the norm of all does not).
+
+    Parameters
+    ----------
+    members : sequence of MLPDynamics, or of Sequential networks of y alone
+        Linear layers with a bias, and activations without parameters; equal but for the
+        values of the weights, which are copied.
+
+    Attributes
+    ----------
+    net : Sequential, the network of y (and t, where the members have time) with a leading
+        axis of members in every weight
+
+    Raises
+    ------
+    ValueError
+        If the members differ in shape, or have other parameters.
+    """
+
+    def __init__(self, members: Sequence[MLPDynamics] | Sequence[nn.Sequential]):
+        super().__init__()
+        nets = [m.net if isinstance(m, MLPDynamics) else m for m in members]
+        shapes = sorted({str(net) for net in nets})
+        if len(shapes) != 1:
+            raise ValueError(f"members must be networks of one shape, got {shapes}")
+        self.time = isinstance(members[0], MLPDynamics) and members[0].time
+        self.net = nn.Sequential(*(_side_by_side(layers) for layers in zip(*nets)))
+        # In a tuple: its weights are not among those of the ensemble.
+        self._first = (copy.deepcopy(members[0]),)
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        """The derivatives, (members, batch, dim) to (members, batch, dim)."""
+        return self.net(
+            torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y
+        )
+
+    def member(self, i: int) -> MLPDynamics | nn.Sequential:
+        """A copy of member `i` as it is now, alone."""
+        alone = copy.deepcopy(self._first[0])
+        for parameter, stacked in zip(alone.parameters(), self.net.parameters()):
+            parameter.data = stacked[i].detach().clone()
+        return alone
+
+
+def _side_by_side(layers: Sequence) -> nn.Module:
+    first = layers[0]
+    if isinstance(first, nn.Linear) and first.bias is not None:
+        return StackedLinear(layers)
+    if any(True for _ in first.parameters()):
+        raise ValueError(
+            "members must consist of linear layers with a bias and of activations "
+            f"without parameters, got {first}"
+        )
+    return first
+
+
 # --- layers ---------------------------------------------------------------------------
+
+
+def check_states(states: object) -> Tensor:
+    """What an `odeint` returned, if it is a Tensor as it must be.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(states, Tensor):
+        raise TypeError(
+            "odeint must return the states as a Tensor, got a "
+            f"{type(states).__name__}; odeint, odeint_adjoint and odeint_checkpointed "
+            "of course_lib.solvers do, solve does not"
+        )
+    return states
 
 
 class NeuralODE(nn.Module):
@@ -89,10 +211,11 @@ class NeuralODE(nn.Module):
     ----------
     f : Module ``f(t, y) -> dy/dt``
     t : sequence of floats, the interval
-    solve : callable ``solve(f, y0, t, **solver_settings) -> ys``
-        `odeint_adjoint` or `odeint` of this course; torchdiffeq's fit too.
+    odeint : callable ``odeint(f, y0, t, **solver_settings) -> ys``
+        `odeint_adjoint`, `odeint` or `odeint_checkpointed` of this course; torchdiffeq's
+        fit too.
     **solver_settings
-        Handed to `solve`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4",
+        Handed to `odeint`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4",
         step_size=0.25``.
     """
 
@@ -101,16 +224,12 @@ class NeuralODE(nn.Module):
         f: nn.Module,
         t: Sequence[float] = (0.0, 1.0),
         *,
-        solve: Callable = odeint_adjoint,
+        odeint: Callable = odeint_adjoint,
         **solver_settings,
     ):
         super().__init__()
-        self.f, self.t, self.solve, self.solver_settings = (
-            f,
-            tuple(t),
-            solve,
-            solver_settings,
-        )
+        self.f, self.t, self.odeint = f, tuple(t), odeint
+        self.solver_settings = solver_settings
 
     def forward(self, y0: Tensor) -> Tensor:
         """The state at t[-1], shape as y0."""
@@ -119,13 +238,14 @@ class NeuralODE(nn.Module):
     def trajectory(self, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
         """The states at the times `t`, shape (len(t), *y0.shape); y0 is the state at
         t[0].
+
+        Raises
+        ------
+        TypeError
+            If `odeint` returns anything but a Tensor; besides, what `odeint` raises.
         """
-        return self.solve(
-            self.f,
-            y0,
-            torch.as_tensor(t, dtype=y0.dtype, device=y0.device),
-            **self.solver_settings,
-        )
+        t = torch.as_tensor(t, dtype=y0.dtype, device=y0.device)
+        return check_states(self.odeint(self.f, y0, t, **self.solver_settings))
 
 
 class AugmentedODE(NeuralODE):
@@ -138,7 +258,7 @@ class AugmentedODE(NeuralODE):
     ----------
     f : Module ``f(t, y) -> dy/dt``, y of shape (..., dim + extra)
     extra : int, how many zeros; none makes it a `NeuralODE`
-    t, solve, **solver_settings
+    t, odeint, **solver_settings
         As in `NeuralODE`.
 
     References
@@ -178,15 +298,17 @@ class ResNet(nn.Module):
         total: float = 1.0,
     ):
         super().__init__()
-        shared = isinstance(blocks, nn.Module)
-        if shared != (depth is not None):
+        if isinstance(blocks, nn.Module) != (depth is not None):
             raise ValueError(
                 "ResNet takes one shared block and a depth, or a list of blocks and no depth"
             )
-        self.blocks = nn.ModuleList([blocks] if shared else blocks)
+        self.blocks = nn.ModuleList(
+            [blocks] if isinstance(blocks, nn.Module) else blocks
+        )
         self.depth, self.total = depth or len(self.blocks), total
 
     def forward(self, y: Tensor) -> Tensor:
+        """The output of the last layer, shape as y."""
         return self.hidden_states(y)[-1]
 
     def hidden_states(self, y: Tensor) -> Tensor:
@@ -239,18 +361,13 @@ class DigitClassifier(nn.Sequential):
 
 
 def digit_odenet(
-    *, solve: Callable = odeint_adjoint, **solver_settings
+    *, odeint: Callable = odeint_adjoint, **solver_settings
 ) -> DigitClassifier:
     """The ODE-Net for digits; dopri5 at tolerance 1e-3 unless `solver_settings` say
     otherwise.
     """
-    return DigitClassifier(
-        NeuralODE(
-            ConvDynamics(),
-            solve=solve,
-            **(solver_settings or dict(rtol=1e-3, atol=1e-3)),
-        )
-    )
+    settings = solver_settings or dict(rtol=1e-3, atol=1e-3)
+    return DigitClassifier(NeuralODE(ConvDynamics(), odeint=odeint, **settings))
 
 
 # The rivals of chapter 09: how each is made. The paper has the first three and the
@@ -262,7 +379,7 @@ DIGIT_MODELS: dict[str, Callable[[], nn.Module]] = {
     "resnet": lambda: DigitClassifier(
         ResNet([ConvDynamics() for _ in range(6)], total=6.0)
     ),
-    "rknet": lambda: digit_odenet(solve=odeint, method="rk4", step_size=0.5),
+    "rknet": lambda: digit_odenet(odeint=odeint, method="rk4", step_size=0.5),
     "odenet": lambda: digit_odenet(method="bosh3", rtol=1e-3, atol=1e-3),
     "one block": lambda: DigitClassifier(ResNet([ConvDynamics()])),
     "no body": lambda: DigitClassifier(nn.Identity()),
@@ -283,15 +400,16 @@ def digit_model(name: str) -> nn.Module:
     if name not in DIGIT_MODELS:
         raise ValueError(f"name must be one of {', '.join(DIGIT_MODELS)}; got {name!r}")
     model = DIGIT_MODELS[name]()
-    if isinstance(getattr(model, "body", None), NeuralODE):
-        nn.init.constant_(model.body.f.norm3.weight, 0.1)
+    body = getattr(model, "body", None)
+    if isinstance(body, NeuralODE) and isinstance(body.f, ConvDynamics):
+        nn.init.constant_(body.f.norm3.weight, 0.1)
     return model
 
 
 # --- clothes ----------------------------------------------------------------------------
 
 
-def fashion_odenet(*, solve: Callable = odeint, **solver_settings) -> nn.Sequential:
+def fashion_odenet(*, odeint: Callable = odeint, **solver_settings) -> nn.Sequential:
     """A small ODE-Net for Fashion-MNIST: images (B, 1, 28, 28) to logits (B, 10).
 
     One convolution makes a state of 2028 numbers, which flows through a narrow network
@@ -304,11 +422,6 @@ def fashion_odenet(*, solve: Callable = odeint, **solver_settings) -> nn.Sequent
         nn.Conv2d(1, 3, 3),  # (B, 3, 26, 26)
         nn.ReLU(),
         nn.Flatten(),  # (B, 2028)
-        NeuralODE(f, solve=solve, **settings),
+        NeuralODE(f, odeint=odeint, **settings),
         nn.Linear(2028, 10),
     )
-
-
-def count_parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,5 +1,5 @@
 """Figures: `plot_*` functions draw arrays on given Axes; `shown` turns a figure into
-page-coloured SVG.
+page-coloured SVG; `source` shows how a thing is made.
 
 Nothing here trains, saves or reads globals. One colour means one thing in every
 chapter.
@@ -7,17 +7,43 @@ chapter.
 
 from __future__ import annotations
 
+import ast
 import html
+import importlib
+import inspect
 import io
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML, Code, Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+__all__ = [
+    "CYCLE",
+    "DATA",
+    "EXACT",
+    "FAINT",
+    "INK",
+    "OURS",
+    "RIVAL",
+    "STYLE",
+    "array",
+    "new_figure",
+    "plot_field",
+    "plot_images",
+    "plot_losses",
+    "plot_path",
+    "plot_slope",
+    "shown",
+    "source",
+    "table",
+]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, each readable on white and on black.
 EXACT = "#0072b2"  # truth: the exact solution, the clean curve
@@ -29,7 +55,7 @@ CYCLE = (OURS, EXACT, RIVAL, DATA, "#e69f00", "#56b4e9")
 
 INK = "#123456"  # a stand-in that `shown` replaces by the colour of the page's text
 
-STYLE = {
+STYLE: dict = {
     "figure.figsize": (6.4, 3.6),
     "figure.constrained_layout.use": True,
     "font.size": 11,
@@ -126,6 +152,33 @@ def table(header: Sequence, rows: Sequence[Sequence]) -> Markdown:
     return Markdown("\n".join(lines))
 
 
+def source(*parts: type | Callable | ModuleType | str) -> Code:
+    """How the parts are written, one after the other, with the colours of a listing.
+
+    Parameters
+    ----------
+    *parts : classes, functions or modules
+        A table has no source of its own and is named instead:
+        ``"course_lib.models.DIGIT_MODELS"``.
+    """
+    texts = [
+        _assignment(part) if isinstance(part, str) else inspect.getsource(part)
+        for part in parts
+    ]
+    return Code("\n\n".join(textwrap.dedent(text) for text in texts), language="python")
+
+
+def _assignment(name: str) -> str:
+    """The statement that gives the module-level name, ``module.NAME``, its value."""
+    module, _, target = name.rpartition(".")
+    text = inspect.getsource(importlib.import_module(module))
+    for node in ast.parse(text).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        if any(getattr(each, "id", None) == target for each in targets):
+            return f"{ast.get_source_segment(text, node)}\n"
+    raise ValueError(f"{module} has no statement `{target} = …` at its outermost level")
+
+
 def array(x) -> np.ndarray:
     """A tensor (on any device, with or without a gradient) or a sequence as a NumPy
     array.
@@ -184,11 +237,11 @@ def plot_losses(
     """A loss curve on a logarithmic axis: every step faint, the running mean over
     `smooth` steps strong.
     """
-    losses, steps = array(losses), np.arange(1, len(losses) + 1)
-    kernel = min(smooth, len(losses))
-    mean = np.convolve(losses, np.ones(kernel) / kernel, mode="valid")
+    values, steps = array(losses), np.arange(1, len(losses) + 1)
+    kernel = min(smooth, len(values))
+    mean = np.convolve(values, np.ones(kernel) / kernel, mode="valid")
     (line,) = ax.plot(steps[kernel - 1 :], mean, **style)
-    ax.plot(steps, losses, color=line.get_color(), alpha=0.25, linewidth=0.8)
+    ax.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
     ax.set(xlabel="training step", ylabel="loss", yscale="log")
     return ax
 

@@ -1,6 +1,8 @@
 """Small systems that the live figures solve: right-hand side, start, span and window.
 
-The browser has the same right-hand sides in ``widgets/page/rk.mjs``; a test holds the two
+Every right-hand side takes one state or a batch of them, y of shape (*, dim).
+
+The browser has the same right-hand sides in ``widgets/page/systems.mjs``; a test holds the two
 together. Everything else about a system travels from here.
 """
 
@@ -10,7 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+__all__ = [
+    "SQUARE",
+    "SYSTEMS",
+    "Ring",
+    "System",
+    "decay",
+    "oscillator",
+    "pendulum",
+    "ring",
+    "spiral",
+    "vanderpol",
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,7 @@ class System:
     Attributes
     ----------
     label : str, as a menu shows it
-    f : callable ``f(t, y) -> dy/dt``, y of shape (dim,)
+    f : callable ``f(t, y) -> dy/dt``, y of shape (*, dim)
     y0 : tuple of float, the start
     span : (t_0, t_1)
     window : one (low, high) for each component
@@ -34,34 +49,57 @@ class System:
 
 
 def decay(t, y):
-    """y' = -5y: a linear equation that contracts."""
+    """The linear equation y' = -5y, which contracts."""
     return -5.0 * y
 
 
 def oscillator(t, y):
     """A spring without friction: the energy |y|² stays."""
-    return torch.stack((y[1], -y[0]))
+    y1, y2 = y.unbind(-1)
+    return torch.stack((y2, -y1), dim=-1)
 
 
 def spiral(t, y):
     """Eigenvalues -0.1 ± i: round, and slowly in."""
-    return torch.stack((-0.1 * y[0] - y[1], y[0] - 0.1 * y[1]))
+    y1, y2 = y.unbind(-1)
+    return torch.stack((-0.1 * y1 - y2, y1 - 0.1 * y2), dim=-1)
 
 
 def vanderpol(t, y):
     """Van der Pol's oscillator with μ = 2: slow arcs and sharp turns."""
-    return torch.stack((y[1], 2.0 * (1.0 - y[0] ** 2) * y[1] - y[0]))
+    y1, y2 = y.unbind(-1)
+    return torch.stack((y2, 2.0 * (1.0 - y1**2) * y2 - y1), dim=-1)
 
 
 def pendulum(t, y):
     """Angle and angular velocity, without friction."""
-    return torch.stack((y[1], -torch.sin(y[0])))
+    angle, velocity = y.unbind(-1)
+    return torch.stack((velocity, -torch.sin(angle)), dim=-1)
 
 
-def ring(t, y):
-    """Round at speed 2, and pulled onto the unit circle with strength 2."""
-    pull = 2.0 * (1.0 - y.square().sum())
-    return pull * y + 2.0 * torch.stack((-y[1], y[0]))
+def ring(t, y, k=2.0, omega=2.0):
+    """Round at speed `omega`, and pulled onto the unit circle with strength `k`."""
+    y1, y2 = y.unbind(-1)
+    pull = k * (1.0 - y.square().sum(-1, keepdim=True))
+    return pull * y + omega * torch.stack((-y2, y1), dim=-1)
+
+
+class Ring(nn.Module):
+    """`ring`, with its strength and its speed to be learnt.
+
+    Parameters
+    ----------
+    k, omega : float, where they start
+    """
+
+    def __init__(self, k: float = 2.0, omega: float = 2.0):
+        super().__init__()
+        self.k = nn.Parameter(torch.tensor(float(k)))
+        self.omega = nn.Parameter(torch.tensor(float(omega)))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, 2) -> (*, 2)
+        """The derivative at y, on and off the circle."""
+        return ring(t, y, self.k, self.omega)
 
 
 SQUARE = ((-2.4, 2.4), (-2.4, 2.4))

@@ -1,27 +1,29 @@
-"""Training: one loop, seeds, the device, minibatches, and stored weights that know how
-they were made.
-"""
+"""Training: one loop, one cycle of the learning rate, seeds, the device, minibatches."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 from tqdm.auto import tqdm
 
 from course_lib.data import generator
 
-STORED = Path(__file__).with_name("stored")
-RESULTS = Path(__file__).parents[1] / "results"
+__all__ = [
+    "History",
+    "by_device",
+    "device",
+    "fit",
+    "minibatches",
+    "one_cycle",
+    "seed",
+]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def minibatches(*tensors: Tensor, size: int, seed: int = 0) -> DataLoader:
 
 def fit(
     model: nn.Module,
-    batches: Iterable,
+    batches: Collection | DataLoader,
     loss: Callable[..., Tensor],
     optimizer: torch.optim.Optimizer,
     *,
@@ -85,7 +87,7 @@ def fit(
     Parameters
     ----------
     model : Module, put into training mode
-    batches : iterable of tuples, gone through once each epoch
+    batches : collection of tuples, gone through once each epoch
     loss : callable ``loss(*batch) -> Tensor``, a scalar
     optimizer : built on the parameters of `model`
     epochs : int
@@ -100,7 +102,9 @@ def fit(
     FloatingPointError
         If the loss is NaN or infinite; the parameters are those before the step.
     """
-    start, losses, notes = time.perf_counter(), [], []
+    start = time.perf_counter()
+    losses: list[float] = []
+    notes: list[object] = []
     # The notebook's bar does not look at tqdm's own switch.
     quiet = bool(os.environ.get("TQDM_DISABLE"))
     steps = epochs * len(batches)
@@ -119,6 +123,51 @@ def fit(
     return History(tuple(losses), tuple(notes), time.perf_counter() - start)
 
 
+def one_cycle(
+    model: nn.Module,
+    batches: Collection | DataLoader,
+    loss: Callable[..., Tensor],
+    *,
+    lr: float,
+    epochs: int = 1,
+    rise: float = 0.3,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    clip: float | None = None,
+    after_epoch: Callable[[], object] | None = None,
+    label: str = "training",
+) -> History:
+    """`fit` with a learning rate that rises to `lr` and falls to almost nothing, once.
+
+    Parameters
+    ----------
+    model, batches, loss, epochs, clip, after_epoch, label
+        As for `fit`.
+    lr : float, the highest learning rate; the first is a 25th of it
+    rise : float, share of the steps until then
+    optimizer : callable ``optimizer(parameters, lr=lr) -> Optimizer``
+        With other settings: ``partial(torch.optim.SGD, momentum=0.9)``.
+
+    References
+    ----------
+    Smith, Topin 2018, Super-Convergence.
+    """
+    descent = optimizer(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        descent, lr, total_steps=epochs * len(batches), pct_start=rise
+    )
+    return fit(
+        model,
+        batches,
+        loss,
+        descent,
+        epochs=epochs,
+        scheduler=schedule,
+        clip=clip,
+        after_epoch=after_epoch,
+        label=label,
+    )
+
+
 def _descend(model, loss, batch, optimizer, clip, step) -> float:
     optimizer.zero_grad()
     objective = loss(*batch)
@@ -132,87 +181,3 @@ def _descend(model, loss, batch, optimizer, clip, step) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return value
-
-
-@torch.no_grad()
-def accuracy(
-    model: nn.Module, images: Tensor, labels: Tensor, *, size: int = 1000
-) -> float:
-    """The share of images whose largest logit is the right one, computed `size` at a
-    time.
-    """
-    model.eval()
-    right = sum(
-        (model(x).argmax(1) == y).sum().item()
-        for x, y in zip(images.split(size), labels.split(size))
-    )
-    return right / len(labels)
-
-
-def bytes_saved(compute: Callable[[], object]) -> int:
-    """The bytes that autograd keeps for the backward pass of what ``compute()`` does;
-    a storage that is kept twice counts once.
-    """
-    sizes: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        kept = compute()  # alive until the end, so that no address is used twice
-    del kept
-    return sum(sizes.values())
-
-
-def save_model(model: nn.Module, name: str, record: dict) -> Path:
-    """Write the weights to stored/`name`.safetensors and how they were made to
-    stored/`name`.json.
-    """
-    STORED.mkdir(exist_ok=True)
-    path = STORED / f"{name}.safetensors"
-    save_file(
-        {key: value.contiguous().cpu() for key, value in model.state_dict().items()},
-        path,
-    )
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
-    return path
-
-
-def load_model(model: nn.Module, name: str) -> dict:
-    """Load stored weights into `model`; the record of how they were made.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no stored model of that name; the message lists those there are.
-    """
-    path = STORED / f"{name}.safetensors"
-    if not path.exists():
-        known = (
-            ", ".join(sorted(p.stem for p in STORED.glob("*.safetensors"))) or "none"
-        )
-        raise FileNotFoundError(
-            f"no stored model {name!r}; stored models: {known}. Make it with tools/pretrain.py"
-        )
-    model.load_state_dict(load_file(path))
-    return json.loads(path.with_suffix(".json").read_text())
-
-
-def results(name: str) -> dict:
-    """What a long training or a benchmark wrote to results/`name`.json.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there: results are part of the course's repository and not of the
-        package.
-    """
-    path = RESULTS / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no results {name!r}: clone the course's repository and install it with "
-            "`pip install -e .`; its folder results/ holds them"
-        )
-    return json.loads(path.read_text())

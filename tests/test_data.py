@@ -149,8 +149,8 @@ DAMAGES = {
     "truncated": lambda contents, pack: pack(contents)[:-5],
     "corrupted": lambda contents, pack: flipped(pack(contents)),
     "another file": lambda contents, pack: pack(contents[:-1] + b"\x07"),
-    "empty": lambda contents, pack: b"",
-    "a page that says sorry": lambda contents, pack: b"<html>503</html>",
+    "empty": lambda _contents, _pack: b"",
+    "a page that says sorry": lambda _contents, _pack: b"<html>503</html>",
 }
 damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 
@@ -228,7 +228,7 @@ def test_a_bundled_file_that_is_missing_is_missed_by_name(small):
     put(data.BUNDLED / "SHA256SUMS", b"")
     with pytest.raises(
         data.DataError,
-        match=f"small-{NAME}.xz is missing from course_lib/bundled; reinstall",
+        match=f"small-{NAME}.xz is missing from course_lib/bundled/data; reinstall",
     ):
         data.read_bundled(small, NAME)
 
@@ -546,13 +546,63 @@ def test_thinned_readings_keep_their_order_and_their_times():
     times = torch.arange(40.0).view(2, 20)
     values = torch.stack((times, -times), dim=-1)
     few, kept = data.thin(times, values, 5, seed=1)
-    assert few.shape == (2, 5) and (few.diff(dim=1) > 0).all()
+    assert few.shape == (2, 5)
+    assert (few.diff(dim=1) > 0).all()
     assert torch.equal(kept, torch.stack((few, -few), dim=-1))
     assert not torch.equal(few[0] + 20, few[1])
     assert torch.equal(data.thin(times, values, 5, seed=1)[0], few)
     assert torch.equal(data.thin(times, values, 20)[0], times)
     with pytest.raises(ValueError, match="k must lie between 1 and 20, got 21"):
         data.thin(times, values, 21)
+
+
+# --- windows --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)], ids=str)
+def test_windows_are_stretches_of_the_series_with_time_first(shape):
+    t = torch.linspace(0, 4.9, 50)
+    count = torch.arange(50.0)
+    series = torch.stack((count, -count), dim=-1).expand(*shape, 50, 2)
+    times, y = data.windows(t, series, 5, every=4, count=7, generator=data.generator(0))
+    assert torch.equal(times, t[:17:4])
+    assert y.shape == (5, *shape, 7, 2)
+    assert torch.equal(y.diff(dim=0)[..., 0], torch.full((4, *shape, 7), 4.0))
+    assert torch.equal(y[..., 0], -y[..., 1])
+    first = y[0, ..., 0].reshape(-1, 7)
+    assert (first == first[0]).all()  # all series are read at the same places
+    assert len(first[0].unique()) > 1
+
+
+def test_windows_begin_wherever_a_whole_one_fits():
+    t, series = torch.arange(10.0), torch.arange(10.0)[:, None]
+    _, y = data.windows(t, series, 4, every=2, count=500, generator=data.generator(0))
+    assert y[0].unique().tolist() == [0, 1, 2, 3]
+    assert y[-1].max() == 9
+    _, whole = data.windows(t, series, 10, count=3)
+    assert torch.equal(whole, series[:, None].expand(10, 3, 1))
+
+
+def test_windows_come_from_the_generator_they_are_given():
+    t, series = torch.arange(100.0), torch.arange(100.0)[:, None]
+
+    def drawn(seed):
+        g = data.generator(seed)
+        return [data.windows(t, series, 3, generator=g)[1] for _ in range(2)]
+
+    (one, two), (again, _), (other, _) = drawn(0), drawn(0), drawn(1)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("points", "every"), [(11, 1), (5, 3), (0, 1)])
+def test_a_window_must_fit_into_the_series(points, every):
+    t = torch.arange(10.0)
+    with pytest.raises(
+        ValueError, match=f"a window of {points} readings, {every} apart"
+    ):
+        data.windows(t, t[:, None], points, every=every)
 
 
 # --- diverse spirals ------------------------------------------------------------------

@@ -20,7 +20,7 @@ from course_lib.flows import (
     random_signs,
 )
 from course_lib.models import MLPDynamics
-from course_lib.solvers import odeint, odeint_adjoint
+from course_lib.solvers import odeint, odeint_adjoint, solve
 
 TIGHT = dict(rtol=1e-10, atol=1e-10)
 
@@ -187,12 +187,19 @@ def test_the_log_density_has_the_gradient_of_finite_differences():
 
 def test_direct_and_adjoint_gradients_of_the_likelihood_meet():
     f, x, found = field(), drawn(6, 2), []
-    for solve in (odeint, odeint_adjoint):
-        flow = ContinuousFlow(f, solve=solve, rtol=1e-9, atol=1e-9)
+    for solver in (odeint, odeint_adjoint):
+        flow = ContinuousFlow(f, odeint=solver, rtol=1e-9, atol=1e-9)
         loss = -flow.log_prob(x).mean()
         found.append(torch.autograd.grad(loss, tuple(f.parameters())))
     for direct, adjoint in zip(*found):
         torch.testing.assert_close(direct, adjoint, rtol=1e-5, atol=1e-6)
+
+
+def test_a_solver_that_returns_no_states_is_refused():
+    flow = ContinuousFlow(field(), odeint=solve)
+    for use in (flow, flow.log_prob):
+        with pytest.raises(TypeError, match="as a Tensor, got a Solution"):
+            use(drawn(3, 2))
 
 
 def test_hutchinsons_log_density_is_right_on_average_and_its_paths_are_exact():

@@ -20,7 +20,7 @@ from course_lib.latent import (
     readings,
     root_mean_square,
 )
-from course_lib.solvers import odeint
+from course_lib.solvers import odeint, solve
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -249,7 +249,8 @@ def test_what_stands_behind_a_mask_changes_nothing(model, ragged):
 def test_one_reading_of_one_series_is_enough(model):
     values, times = drawn(1, 1, 2), torch.tensor([[0.7]]).double()
     curve = model.reconstruct(values, times, torch.linspace(0, 2, 5).double())
-    assert curve.shape == (1, 5, 2) and curve.isfinite().all()
+    assert curve.shape == (1, 5, 2)
+    assert curve.isfinite().all()
     assert negative_elbo(model, values, times, noise=0.3).isfinite()
     assert model.decode_at(drawn(1, 3), torch.zeros(1, 1).double()).shape == (1, 1, 2)
 
@@ -409,4 +410,11 @@ def test_the_rival_is_trained_by_the_same_bound(series):
     rival = LatentRNN(2, 3, 8, 5).double()
     negative_elbo(rival, *series, noise=0.3).backward()
     for name, parameter in rival.named_parameters():
-        assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), name
+
+
+def test_a_solver_that_returns_no_states_is_refused():
+    model = LatentODE(latent=2, hidden=4, width=4, odeint=solve)
+    with pytest.raises(TypeError, match="as a Tensor, got a Solution"):
+        model.decode(torch.zeros(1, 2), torch.tensor([0.0, 1.0]))

@@ -1,11 +1,10 @@
 """The live figures in a browser, on a page of their own: hands, keys, extremes, failures."""
 
-import json
 import re
 
 import pytest
 import torch
-from conftest import ROOT, settle
+from conftest import settle
 from playwright.sync_api import expect
 
 from course_lib.latent import LatentODE
@@ -19,6 +18,7 @@ from course_lib.widgets import (
     StepSizeExplorer,
     ToleranceExplorer,
 )
+from course_lib.widgets.page.html import page_of
 
 
 def flow(dim=2):
@@ -28,12 +28,12 @@ def flow(dim=2):
 
 
 def training_of_a_flow():
-    stages = {}
+    snapshots = {}
     for n in (0, 10, 100):
         torch.manual_seed(n)
-        stages[f"step {n}"] = MLPDynamics(2, (16,))
-    window, data = [(-2, 2)] * 2, torch.randn(50, 2)
-    return FlowExplorer(stages, start=[0.5, 0.5], window=window, data=data, stage=2)
+        snapshots[f"step {n}"] = MLPDynamics(2, (16,))
+    how = dict(window=[(-2, 2)] * 2, data=torch.randn(50, 2), snapshot=2)
+    return FlowExplorer(snapshots, start=[0.5, 0.5], **how)
 
 
 def digits():
@@ -68,7 +68,7 @@ def walk():
 
 
 def long_flow():
-    """A span on which the shortest step makes thousands of steps."""
+    """Make a figure of a span on which the shortest step makes thousands of steps."""
     torch.manual_seed(0)
     f, window = MLPDynamics(2, (16, 16)), [(-2, 2)] * 2
     return FlowExplorer(f, start=[0.5, 0.5], window=window, span=(0, 31.45))
@@ -92,36 +92,20 @@ draggable = pytest.mark.parametrize(
 )
 
 
-def state_of(figure) -> dict:
-    return {key: value for key, value in figure.get_state().items() if key != "layout"}
-
-
-def html(state: dict) -> str:
-    """A page with one figure, as the book has it."""
-    record = {"model_module": "anywidget", "state": state}
-    states = json.dumps({"state": {"id": record}}).replace("</", "<\\/")
-    kind = "application/vnd.jupyter.widget"
-    return (
-        '<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><body>'
-        f'<script type="{kind}-state+json">{states}</script>'
-        f'<script type="{kind}-view+json">{{"model_id": "id"}}</script>'
-        f"<script>{(ROOT / 'course_lib/widgets/page/host.js').read_text()}</script></body></html>"
-    )
-
-
 @pytest.fixture
 def show(browser):
-    """Open a page with the figure; its root, once it is drawn."""
+    """Open a page with the figure, and wait until it is drawn."""
     contexts = []
 
-    def open_figure(state, **settings):
+    def open_figure(figure, changes=None, **settings):
         settings = {"viewport": {"width": 800, "height": 900}} | settings
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
+        html = page_of(figure, **(changes or {}))
         page.route(
             "http://page.test/",
-            lambda route: route.fulfill(body=html(state), content_type="text/html"),
+            lambda route: route.fulfill(body=html, content_type="text/html"),
         )
         page.goto("http://page.test/")
         page.wait_for_selector("html[data-live=ready]")
@@ -147,7 +131,7 @@ def controls(page):
 
 @every_figure
 def test_every_control_is_a_labelled_input_that_keys_move(show, make):
-    page = show(state_of(make()))
+    page = show(make())
     for control in controls(page):
         before = drawing(page)
         field = control.locator("input, select")
@@ -162,7 +146,7 @@ def test_every_control_is_a_labelled_input_that_keys_move(show, make):
 
 @every_figure
 def test_a_slider_can_be_dragged(show, make):
-    page = show(state_of(make()))
+    page = show(make())
     before = drawing(page)
     visible = [c for c in controls(page) if c.locator("input").count()]
     box = visible[0].locator("input").bounding_box()
@@ -176,7 +160,7 @@ def test_a_slider_can_be_dragged(show, make):
 
 @draggable
 def test_a_point_can_be_dragged_and_its_sliders_follow(show, make):
-    page = show(state_of(make()))
+    page = show(make())
     before, values = drawing(page), slider_values(page)
     box = page.locator(".live-handle").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -187,7 +171,8 @@ def test_a_point_can_be_dragged_and_its_sliders_follow(show, make):
     settle(page)
     moved = page.locator(".live-handle").bounding_box()
     assert abs(moved["y"] - box["y"] - 40) < 3
-    assert drawing(page) != before and slider_values(page) != values
+    assert drawing(page) != before
+    assert slider_values(page) != values
 
 
 def slider_values(page) -> list[str]:
@@ -197,7 +182,7 @@ def slider_values(page) -> list[str]:
 @draggable
 def test_a_point_can_be_dragged_with_a_finger(show, make):
     phone = {"width": 390, "height": 844}
-    page = show(state_of(make()), viewport=phone, has_touch=True)
+    page = show(make(), viewport=phone, has_touch=True)
     page.locator(".live-handle").scroll_into_view_if_needed()
     before = drawing(page)
     box = page.locator(".live-handle").bounding_box()
@@ -216,7 +201,7 @@ def test_a_point_can_be_dragged_with_a_finger(show, make):
 
 @every_figure
 def test_no_setting_of_the_controls_freezes_or_breaks_the_figure(show, make):
-    page = show(state_of(make()))
+    page = show(make())
     choices = [
         c.locator("select") for c in controls(page) if c.locator("select").count()
     ]
@@ -237,7 +222,7 @@ def test_no_setting_of_the_controls_freezes_or_breaks_the_figure(show, make):
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_a_figure_fits_a_narrow_phone_and_stands_out(show, make, colours):
     page = show(
-        state_of(make()),
+        make(),
         viewport={"width": 360, "height": 800},
         color_scheme=colours,
         reduced_motion="reduce",
@@ -255,15 +240,15 @@ def test_a_figure_fits_a_narrow_phone_and_stands_out(show, make, colours):
 
 
 def test_an_unstable_step_is_called_unstable_and_a_path_that_leaves_is_cut(show):
-    page = show(state_of(StepSizeExplorer(problem="spiral", step_size=1.0)))
+    page = show(StepSizeExplorer(problem="spiral", step_size=1.0))
     expect(page.locator(".live-status")).to_contain_text("It left the plot at t = ")
     expect(page.locator(".live-status")).to_contain_text("unstable")
-    page = show(state_of(StepSizeExplorer(problem="vanderpol", step_size=1.2)))
+    page = show(StepSizeExplorer(problem="vanderpol", step_size=1.2))
     expect(page.locator(".live-status")).to_contain_text("overflowed after t = ")
 
 
 def test_a_point_dragged_out_of_the_plot_stays_at_its_border(show):
-    page = show(state_of(AdjointExplorer(problem="ring")))
+    page = show(AdjointExplorer(problem="ring"))
     box = page.locator(".live-handle").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
@@ -286,24 +271,24 @@ def test_a_point_dragged_out_of_the_plot_stays_at_its_border(show):
     ids=["step size", "tolerance"],
 )
 def test_too_many_steps_are_not_called_an_overflow(show, figure, said):
-    page = show(state_of(figure))
+    page = show(figure)
     expect(page.locator(".live-status")).to_contain_text(re.compile(said))
 
 
 def test_particles_share_the_steps_of_a_redraw(show):
-    page = show(state_of(particles()) | {"step_size": 1e-3})
+    page = show(particles(), {"step_size": 1e-3})
     expect(page.locator(".live-status")).to_contain_text(
         re.compile(r"A particle stopped at t = 0\.167: too many steps")
     )
 
 
 def test_a_way_back_that_fails_says_so(show):
-    page = show(state_of(AdjointExplorer(problem="ring", rtol=1e-2)))
+    page = show(AdjointExplorer(problem="ring", rtol=1e-2))
     expect(page.locator(".live-status")).to_contain_text("There is no gradient.")
 
 
-def test_a_slider_goes_through_the_stages_of_a_training(show):
-    page = show(state_of(training_of_a_flow()))
+def test_a_slider_goes_through_the_snapshots_of_a_training(show):
+    page = show(training_of_a_flow())
     slider = page.get_by_label("Training")
     expect(slider).to_have_attribute("aria-valuetext", "step 100")
     drawn = page.locator(".live-line.ours").get_attribute("d")
@@ -314,7 +299,7 @@ def test_a_slider_goes_through_the_stages_of_a_training(show):
 
 
 def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
-    page = show(state_of(digits()))
+    page = show(digits())
     picture = page.locator(".live-picture")
     expect(picture).to_have_js_property("naturalWidth", 28)
     page.get_by_label("Digit").select_option("4")
@@ -334,7 +319,7 @@ def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
 
 
 def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):
-    page = show(state_of(walk()))
+    page = show(walk())
     share = page.get_by_label("Share of the way")
     handle = page.locator(".live-drag")
     places = []
@@ -352,7 +337,7 @@ def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):
 
 
 def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(show):
-    page = show(state_of(particles()))
+    page = show(particles())
     here = page.locator(".live-dots.ours")
     arrived = here.get_attribute("d")
     assert arrived.count("M") == 60
@@ -373,14 +358,14 @@ def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(sh
 
 
 def test_broken_state_becomes_a_message_in_the_figure(show):
-    page = show(state_of(flow()) | {"weights": ["!"]})
+    page = show(flow(), {"weights": ["!"]})
     expect(page.locator(".live-status")).to_contain_text("could not be drawn")
-    page = show(state_of(StepSizeExplorer()) | {"_esm": "this is not a module"})
+    page = show(StepSizeExplorer(), {"_esm": "this is not a module"})
     expect(page.get_by_role("alert")).to_contain_text("could not start")
 
 
 def test_in_print_the_drawing_stays_and_the_controls_go(show):
-    page = show(state_of(StepSizeExplorer()))
+    page = show(StepSizeExplorer())
     page.emulate_media(media="print")
     assert page.locator("svg").first.is_visible()
     assert not page.locator(".live-controls").is_visible()

@@ -13,7 +13,8 @@ from problems import EPS
 from torch import nn
 
 from course_lib import models
-from course_lib.solvers import odeint, odeint_adjoint
+from course_lib.measuring import count_parameters
+from course_lib.solvers import odeint, odeint_adjoint, odeint_checkpointed, solve
 
 
 @pytest.fixture
@@ -79,6 +80,127 @@ def test_the_convolutional_field_depends_on_time():
     )
 
 
+# --- many fields side by side -----------------------------------------------------------
+
+
+def some_fields(n: int = 3, hidden=(8, 5), **settings) -> list[models.MLPDynamics]:
+    """Fields in the plane, all different."""
+    torch.manual_seed(0)
+    return [models.MLPDynamics(2, hidden, **settings).double() for _ in range(n)]
+
+
+@pytest.mark.parametrize("time", [False, True])
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)], ids=str)
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ELU])
+def test_an_ensemble_answers_as_its_members_do_gradients_included(
+    time, hidden, activation
+):
+    fields = some_fields(hidden=hidden, time=time, activation=activation)
+    ensemble, t = models.Ensemble(fields), torch.tensor(0.3).double()
+    together = batch_of(3, 6, 2).requires_grad_()
+    apart = [part.detach().clone().requires_grad_() for part in together]
+    found = ensemble(t, together)
+    found.sin().sum().backward()
+    for i, (f, y) in enumerate(zip(fields, apart)):
+        alone = f(t, y)
+        alone.sin().sum().backward()
+        assert torch.allclose(found[i], alone, rtol=0, atol=100 * EPS)
+        assert torch.allclose(together.grad[i], y.grad, rtol=0, atol=1000 * EPS)
+        for stacked, p in zip(ensemble.parameters(), f.parameters(), strict=True):
+            assert torch.allclose(stacked.grad[i], p.grad, rtol=0, atol=1000 * EPS)
+
+
+def test_an_ensemble_trains_as_its_members_do():
+    fields, target = some_fields(), batch_of(3, 6, 2)
+    ensemble, t, y = models.Ensemble(fields), torch.tensor(0.0), batch_of(6, 2)
+    whole = torch.optim.Adam(ensemble.parameters(), lr=0.01)
+    parts = [torch.optim.Adam(f.parameters(), lr=0.01) for f in fields]
+    for _ in range(20):
+        whole.zero_grad()
+        misfit = (ensemble(t, y.expand(3, 6, 2)) - target).square().mean(dim=(1, 2))
+        misfit.sum().backward()
+        whole.step()
+        for f, optimizer, wanted in zip(fields, parts, target):
+            optimizer.zero_grad()
+            (f(t, y) - wanted).square().mean().backward()
+            optimizer.step()
+    for i, f in enumerate(fields):
+        assert torch.allclose(ensemble.member(i)(t, y), f(t, y), rtol=0, atol=1e-9)
+
+
+def test_a_member_of_an_ensemble_is_a_copy_of_what_it_is_now():
+    fields = some_fields(time=True)
+    ensemble, y = models.Ensemble(fields), batch_of(4, 2)
+    t = torch.tensor(0.3).double()
+    before = ensemble.member(1)
+    assert type(before) is models.MLPDynamics
+    assert torch.equal(before(t, y), fields[1](t, y))
+    with torch.no_grad():
+        for p in ensemble.parameters():
+            p.mul_(2)
+    assert torch.equal(before(t, y), fields[1](t, y))
+    assert not torch.allclose(ensemble.member(1)(t, y), fields[1](t, y))
+    assert next(ensemble.float().member(1).parameters()).dtype == torch.float32
+
+
+def test_an_ensemble_copies_its_members_and_has_no_other_parameters():
+    fields = some_fields()
+    ensemble = models.Ensemble(fields)
+    assert count_parameters(ensemble) == 3 * count_parameters(fields[0])
+    with torch.no_grad():
+        for p in ensemble.parameters():
+            p.zero_()
+    assert all(p.abs().max() > 0 for f in fields for p in f.parameters())
+    assert all(p.is_leaf for p in ensemble.parameters())
+
+
+def test_networks_that_end_in_another_space_can_be_an_ensemble_too():
+    torch.manual_seed(0)
+    nets = [
+        nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in range(3)
+    ]
+    ensemble, x = models.Ensemble(nets), torch.randn(3, 7, 5)
+    found = ensemble(torch.tensor(0.0), x)
+    assert found.shape == (3, 7, 2)
+    for i, net in enumerate(nets):
+        assert torch.allclose(found[i], net(x[i]), atol=1e-6)
+        assert torch.equal(ensemble.member(i)(x[i]), net(x[i]))
+
+
+def test_an_ensemble_is_solved_as_its_members_are():
+    fields, y0 = some_fields(time=True), batch_of(3, 4, 2)
+    settings = dict(odeint=odeint, method="rk4", step_size=0.25)
+    together = models.NeuralODE(models.Ensemble(fields), **settings)(y0)
+    for f, start, end in zip(fields, y0, together):
+        alone = models.NeuralODE(f, **settings)(start)
+        assert torch.allclose(end, alone, rtol=0, atol=1000 * EPS)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([models.MLPDynamics(2, (4,)), models.MLPDynamics(2, (5,))], "one shape"),
+        (
+            [
+                models.MLPDynamics(2, (4,)),
+                models.MLPDynamics(2, (4,), activation=nn.ELU),
+            ],
+            "one shape",
+        ),
+        (
+            [models.MLPDynamics(2, (4,), time=True), models.MLPDynamics(3, (4,))],
+            "one shape",
+        ),
+        ([], "one shape"),
+        ([nn.Sequential(nn.Linear(2, 2, bias=False))], "linear layers with a bias"),
+        ([nn.Sequential(nn.PReLU())], "without parameters, got PReLU"),
+    ],
+)
+def test_what_cannot_stand_side_by_side_is_refused(members, said):
+    with pytest.raises(ValueError, match=said):
+        models.Ensemble(members)
+
+
 # --- layers ---------------------------------------------------------------------------
 
 
@@ -92,23 +214,23 @@ def test_the_layer_gives_the_end_of_its_trajectory(field):
 
 def test_the_layer_hands_its_settings_to_the_solver(field):
     y0 = batch_of(4, 2)
-    layer = models.NeuralODE(field, solve=odeint, method="euler", step_size=0.5)
+    layer = models.NeuralODE(field, odeint=odeint, method="euler", step_size=0.5)
     assert torch.equal(
         layer(y0), odeint(field, y0, [0.0, 1.0], method="euler", step_size=0.5)[-1]
     )
 
 
 @pytest.mark.parametrize(
-    "solve", [odeint, odeint_adjoint, torchdiffeq.odeint, torchdiffeq.odeint_adjoint]
+    "solver", [odeint, odeint_adjoint, torchdiffeq.odeint, torchdiffeq.odeint_adjoint]
 )
 def test_the_layer_gives_the_same_values_and_gradients_with_either_library_and_gradient(
-    field, solve
+    field, solver
 ):
     y0 = batch_of(4, 2).requires_grad_()
     reference = models.NeuralODE(
-        field, solve=odeint, method="tsit5", rtol=1e-10, atol=1e-10
+        field, odeint=odeint, method="tsit5", rtol=1e-10, atol=1e-10
     )(y0)
-    end = models.NeuralODE(field, solve=solve, method="dopri5", rtol=1e-8, atol=1e-8)(
+    end = models.NeuralODE(field, odeint=solver, method="dopri5", rtol=1e-8, atol=1e-8)(
         y0
     )
     wanted, found = (
@@ -134,9 +256,23 @@ def test_the_layer_gives_the_same_values_and_gradients_with_either_library_and_g
     )
 
 
+@pytest.mark.parametrize(
+    "layer", [models.NeuralODE, lambda f, **how: models.AugmentedODE(f, 0, **how)]
+)
+def test_a_layer_refuses_a_solver_that_returns_no_states(field, layer):
+    with pytest.raises(TypeError, match="as a Tensor, got a Solution; odeint, odeint"):
+        layer(field, odeint=solve)(batch_of(4, 2))
+
+
+def test_the_checkpointed_solver_fits_the_layer_too(field):
+    y0 = batch_of(4, 2)
+    layer = models.NeuralODE(field, odeint=odeint_checkpointed)
+    assert torch.equal(layer(y0), odeint(field, y0, [0.0, 1.0])[-1])
+
+
 def test_an_augmented_layer_flows_the_input_with_zeros_behind_it():
     f, x, t = models.MLPDynamics(3, (8,)).double(), batch_of(4, 2), [0.0, 0.5, 1.0]
-    layer = models.AugmentedODE(f, 1, solve=odeint)
+    layer = models.AugmentedODE(f, 1, odeint=odeint)
     lifted = torch.cat((x, torch.zeros(4, 1).double()), dim=1)
     assert torch.equal(layer.lift(x), lifted)
     assert torch.equal(layer(x), odeint(f, lifted, [0.0, 1.0])[-1])
@@ -178,7 +314,7 @@ def test_a_residual_network_with_blocks_of_its_own_applies_one_after_the_other()
     for f in blocks:
         expected = expected + f(t, expected) / 3
     assert torch.allclose(net(y), expected, rtol=0, atol=100 * EPS)
-    assert models.count_parameters(net) == 3 * models.count_parameters(blocks[0])
+    assert count_parameters(net) == 3 * count_parameters(blocks[0])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +343,7 @@ def test_the_classifiers_have_the_size_of_the_published_ones(make, parameters):
     """Chen et al. print 0.22 M for the ODE-Net; readers have counted 132,874 without
     its ODE block.
     """
-    assert models.count_parameters(make()) == parameters
+    assert count_parameters(make()) == parameters
 
 
 def test_a_classifier_turns_images_into_ten_logits_by_way_of_six_by_six():
@@ -233,15 +369,9 @@ def test_an_unknown_rival_is_answered_with_the_known_ones():
 
 def test_the_odenet_solves_at_a_tolerance_of_a_thousandth_unless_told_otherwise():
     assert models.digit_odenet().body.solver_settings == {"rtol": 1e-3, "atol": 1e-3}
-    fixed = models.digit_odenet(solve=odeint, method="rk4", step_size=0.5).body
+    fixed = models.digit_odenet(odeint=odeint, method="rk4", step_size=0.5).body
     assert fixed.solver_settings == {"method": "rk4", "step_size": 0.5}
-    assert fixed.solve is odeint
-
-
-def test_frozen_parameters_do_not_count():
-    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    net[0].requires_grad_(False)
-    assert models.count_parameters(net) == 4 * 2 + 2
+    assert fixed.odeint is odeint
 
 
 def test_the_fashion_odenet_learns_through_tsit5_at_a_tolerance_of_a_thousandth():
@@ -256,5 +386,5 @@ def test_the_fashion_odenet_learns_through_tsit5_at_a_tolerance_of_a_thousandth(
         2028 * 16 + 16 + 16 * 17 + 16 * 2028 + 2028,
         2029 * 10,
     )
-    assert models.count_parameters(net) == conv + field + linear
+    assert count_parameters(net) == conv + field + linear
     assert net[3].solver_settings == {"method": "tsit5", "rtol": 1e-3, "atol": 1e-3}

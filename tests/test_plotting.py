@@ -4,6 +4,7 @@ each other's way.
 
 from __future__ import annotations
 
+import inspect
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -15,7 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import plotting
+from course_lib import models, plotting
+from course_lib.solvers import rk_step, tableaus
 
 matplotlib.use("agg")
 ALT = "Two lines that cross once, near the middle."
@@ -185,6 +187,37 @@ def test_a_colour_stands_out_from_white_and_from_black(colour):
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     assert 1.05 / (luminance + 0.05) >= 2
     assert (luminance + 0.05) / 0.05 >= 2
+
+
+# --- sources --------------------------------------------------------------------------
+
+
+def test_sources_are_shown_one_after_the_other_as_they_are_written():
+    shown = plotting.source(models.ResNet, rk_step)
+    assert shown.language == "python"
+    assert shown.data.startswith("class ResNet(nn.Module):\n")
+    assert "\n\n\ndef rk_step(" in shown.data
+    assert inspect.getsource(rk_step) in shown.data
+
+
+def test_a_module_is_shown_whole_and_a_method_from_the_margin():
+    assert plotting.source(tableaus).data == inspect.getsource(tableaus)
+    method = plotting.source(models.ResNet.forward).data
+    assert method.startswith("def forward(self, y: Tensor) -> Tensor:\n    ")
+    assert method.endswith("\n    return self.hidden_states(y)[-1]\n")
+
+
+def test_a_table_is_named_and_shown_from_its_name_to_its_end():
+    table = plotting.source("course_lib.models.DIGIT_MODELS").data
+    assert table.startswith("DIGIT_MODELS: dict")
+    assert table.endswith("\n}\n")
+    assert all(f'"{name}"' in table for name in models.DIGIT_MODELS)
+    assert plotting.source("course_lib.plotting.INK").data.startswith("INK = ")
+
+
+def test_a_name_without_a_value_is_refused():
+    with pytest.raises(ValueError, match=r"course_lib.models has no statement `NO_"):
+        plotting.source("course_lib.models.NO_MODELS")
 
 
 # --- drawings -------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from course_lib.solvers import (
     METHODS,
+    Settings,
     Step,
     adaptive_steps,
     interpolate,
@@ -186,8 +187,8 @@ def test_an_adaptive_solve_stays_as_close_to_the_truth_as_its_tolerance_promises
 def test_every_accepted_step_meets_the_tolerance(method, name):
     problem, tableau = BY_NAME[name], METHODS[method]
     t, t_end, y = *problem.span, problem.start()
-    control = {"tableau": tableau, "rtol": 1e-4, "atol": 1e-5, "max_steps": 100}
-    steps = list(adaptive_steps(problem.at, t, y, t_end, **control))
+    settings = Settings(method=method, rtol=1e-4, atol=1e-5, max_steps=100)
+    steps = list(adaptive_steps(problem.at, t, y, t_end, settings))
     assert steps[-1].t_next == t_end
     for step in steps:
         assert step.t == t

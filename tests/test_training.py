@@ -1,20 +1,16 @@
-"""The training loop, minibatches, and stored models that still do what their records
-say.
-"""
+"""The training loop, one cycle of the learning rate, and minibatches."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from course_lib import data, models, training
-from course_lib.solvers import odeint
-from tools import train_spirals
+from course_lib import training
 
 X = torch.linspace(-1, 1, 10)[:, None]
 LINE = 2 * X + 1
@@ -109,7 +105,7 @@ def test_the_scheduler_moves_after_every_batch():
     training.fit(
         layer,
         batches,
-        lambda x, y: layer(x).sum() * 0,
+        lambda x, _: layer(x).sum() * 0,
         optimizer,
         scheduler=schedule,
         epochs=2,
@@ -120,7 +116,7 @@ def test_the_scheduler_moves_after_every_batch():
 def test_every_epoch_trains_in_training_mode():
     layer, modes = nn.Linear(1, 1), []
 
-    def loss(x, y):
+    def loss(x, _):
         modes.append(layer.training)
         return layer(x).sum()
 
@@ -128,6 +124,70 @@ def test_every_epoch_trains_in_training_mode():
     batches = training.minibatches(X, LINE, size=10)
     training.fit(layer, batches, loss, optimizer, epochs=2, after_epoch=layer.eval)
     assert modes == [True, True]
+
+
+# --- one cycle ------------------------------------------------------------------------
+
+
+def rates_of(**settings) -> list[float]:
+    """The learning rate of every one of 100 steps of one cycle up to 1."""
+    layer, rates = nn.Linear(1, 1), []
+
+    def optimizer(parameters, lr):
+        made.append(torch.optim.Adam(parameters, lr=lr))
+        return made[0]
+
+    def loss(x):
+        rates.append(made[0].param_groups[0]["lr"])
+        return layer(x).square().mean()
+
+    made: list[torch.optim.Optimizer] = []
+    batches = [(X,)] * 50
+    training.one_cycle(
+        layer, batches, loss, lr=1.0, epochs=2, optimizer=optimizer, **settings
+    )
+    return rates
+
+
+@pytest.mark.parametrize("rise", [0.1, 0.3])
+def test_the_rate_rises_to_the_given_one_and_falls_to_almost_nothing(rise):
+    rates = rates_of(rise=rise)
+    peak = rates.index(max(rates))
+    assert len(rates) == 100
+    assert max(rates) == pytest.approx(1, rel=1e-3)
+    assert peak == pytest.approx(100 * rise, abs=1)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[0] == pytest.approx(1 / 25)
+    assert rates[-1] < 1e-3
+
+
+def test_one_cycle_does_what_its_scheduler_does_in_the_loop():
+    def trained(cycle: bool) -> tuple[torch.Tensor, training.History]:
+        training.seed(0)
+        layer = nn.Linear(1, 1)
+        batches = training.minibatches(X, LINE, size=4)
+        common = dict(epochs=5, clip=1.0, after_epoch=lambda: layer.weight.item())
+
+        def loss(x, y):
+            return (layer(x) - y).square().mean()
+
+        if cycle:
+            sgd = partial(torch.optim.SGD, momentum=0.9)
+            history = training.one_cycle(
+                layer, batches, loss, lr=0.1, optimizer=sgd, **common
+            )
+        else:
+            descent = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(descent, 0.1, total_steps=15)
+            history = training.fit(
+                layer, batches, loss, descent, scheduler=schedule, **common
+            )
+        return layer.weight, history
+
+    (weight, ours), (expected, by_hand) = trained(True), trained(False)
+    assert torch.equal(weight, expected)
+    assert (ours.losses, ours.epochs) == (by_hand.losses, by_hand.epochs)
 
 
 # --- minibatches and the rest ---------------------------------------------------------
@@ -158,141 +218,8 @@ def test_the_order_of_minibatches_depends_on_the_seed_alone():
     assert order(0, disturbance=1) != order(1, disturbance=1)
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_accuracy_is_the_share_of_right_answers_however_it_is_split(size):
-    answers, labels = torch.tensor([0, 1, 2, 2, 1]), torch.tensor([0, 1, 1, 2, 0])
-    model = nn.Dropout(0.9)  # what is not switched off would ruin the logits
-    assert (
-        training.accuracy(
-            model, nn.functional.one_hot(answers, 3).float(), labels, size=size
-        )
-        == 3 / 5
-    )
-
-
 @pytest.mark.parametrize(("available", "name"), [(False, "cpu"), (True, "cuda")])
 def test_the_gpu_is_used_if_there_is_one(monkeypatch, available, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert training.device().type == name
     assert training.by_device(cpu="cpu", cuda="cuda") == name
-
-
-# --- stored models --------------------------------------------------------------------
-
-
-def test_a_stored_model_comes_back_with_its_record(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "STORED", tmp_path / "stored")
-    training.seed(0)
-    saved, fresh = nn.Linear(3, 2), nn.Linear(3, 2)
-    path = training.save_model(saved, "line", {"seed": 0, "loss": 0.5})
-    assert path == tmp_path / "stored" / "line.safetensors"
-    assert training.load_model(fresh, "line") == {"seed": 0, "loss": 0.5}
-    assert torch.equal(saved.weight, fresh.weight)
-    assert torch.equal(saved.bias, fresh.bias)
-
-
-@pytest.mark.parametrize(
-    ("there", "listed"),
-    [(["b", "a"], "stored models: a, b"), ([], "stored models: none")],
-)
-def test_an_unknown_name_is_answered_with_the_stored_ones(
-    monkeypatch, tmp_path, there, listed
-):
-    monkeypatch.setattr(training, "STORED", tmp_path)
-    for name in there:
-        training.save_model(nn.Linear(1, 1), name, {})
-    with pytest.raises(FileNotFoundError, match=f"no stored model 'c'; {listed}"):
-        training.load_model(nn.Linear(1, 1), "c")
-
-
-EVALUATED = {
-    "diverse_latent_ode",
-    "fashion_odenet",
-    "mnist_odenet",
-    "spirals_latent_ode",
-}
-
-
-def test_every_stored_model_has_weights_a_record_and_a_test_here():
-    assert {path.stem for path in training.STORED.glob("*.safetensors")} == EVALUATED
-    assert {path.stem for path in training.STORED.glob("*.json")} == EVALUATED
-
-
-@pytest.mark.parametrize("name", sorted(EVALUATED))
-def test_a_record_says_how_the_model_was_made_and_the_weights_are_small(name):
-    record = json.loads((training.STORED / f"{name}.json").read_text())
-    assert record["command"].startswith("python -m tools.pretrain ")
-    assert {
-        "seed",
-        "device",
-        "torch",
-        "seconds",
-        "train",
-        "test",
-        "parameters",
-    } <= record.keys()
-    assert (training.STORED / f"{name}.safetensors").stat().st_size <= 1e6
-
-
-def test_the_stored_odenet_reads_digits_as_well_as_its_record_says():
-    model, test = (
-        models.digit_odenet(solve=odeint, rtol=1e-3, atol=1e-3),
-        data.mnist(train=False),
-    )
-    record = training.load_model(model, "mnist_odenet")
-    score = training.accuracy(model, test.images, test.labels, size=100)
-    assert score == pytest.approx(record["test_accuracy"], abs=0.001)
-    assert score >= 0.993
-    assert models.count_parameters(model) == record["parameters"] <= 220_000
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("spirals_latent_ode", "two-armed"), ("diverse_latent_ode", "diverse")],
-)
-def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
-    name, kind
-):
-    recipe = train_spirals.RECIPES[kind]
-    model = train_spirals.build(recipe, "ode")
-    record = training.load_model(model, name)
-    series = recipe.draw(
-        1000, observations=100, noise=recipe.noise, seed=record["seed"] + 1000
-    )
-    for k, expected in record["rmse"].items():
-        errors = train_spirals.spiral_errors(
-            model, series, int(k), scaled=recipe.scaled
-        )
-        known = {part: error for part, error in expected.items() if error is not None}
-        assert errors.keys() == expected.keys()
-        assert all(errors[part] is None for part in errors.keys() - known)
-        # Solved at 1e-3, in steps that rounding may move.
-        assert {part: errors[part] for part in known} == pytest.approx(known, rel=0.01)
-    assert models.count_parameters(model) == record["parameters"]
-
-
-# --- what is kept for the way back ------------------------------------------------------
-
-
-def test_bytes_saved_counts_what_autograd_keeps_and_each_storage_once():
-    x = torch.ones(1000, requires_grad=True)
-    assert training.bytes_saved(lambda: x.sin()) == 4000  # the input
-    assert training.bytes_saved(lambda: (x * x).sum()) == 4000  # kept twice
-    assert training.bytes_saved(lambda: (x.exp() * x).sum()) == 8000  # exp(x) and x
-    assert training.bytes_saved(lambda: x.detach().sin()) == 0
-
-
-def test_results_are_read_from_the_repository_or_their_absence_is_explained():
-    assert training.results("figures")["rows"]
-    with pytest.raises(FileNotFoundError, match=r"no results 'figure'.*pip install -e"):
-        training.results("figure")
-
-
-def test_the_stored_fashion_odenet_sorts_clothes_as_well_as_its_record_says():
-    model, test = models.fashion_odenet(), data.fashion_mnist(train=False)
-    record = training.load_model(model, "fashion_odenet")
-    images = (test.images - record["pixel_mean"]) / record["pixel_std"]
-    score = training.accuracy(model, images, test.labels)
-    assert score == pytest.approx(record["test_accuracy"], abs=0.001)
-    assert record["test_accuracy"] >= 0.87
-    assert models.count_parameters(model) == record["parameters"]

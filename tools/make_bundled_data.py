@@ -1,4 +1,4 @@
-"""Make course_lib/bundled from the original files.
+"""Make course_lib/bundled/data from the original files.
 
     python -m tools.make_bundled_data FOLDER
 
@@ -61,10 +61,11 @@ def originals(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
+    """Bundle what the folder on the command line holds."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     os.environ["COURSE_DATA"] = sys.argv[1]
-    BUNDLED.mkdir(exist_ok=True)
+    BUNDLED.mkdir(parents=True, exist_ok=True)
     sums_file = BUNDLED / "SHA256SUMS"
     sums = checksums() if sums_file.exists() else {}
     made = 0

@@ -5,28 +5,49 @@
     python -m tools.pretrain spirals --data two-armed --model ode --seed 0
     python -m tools.pretrain fashion --epochs 3 --seed 0 --name fashion_odenet
 
-A run records its command, seed, device, wall time and metrics: in results/, and where
-it stores a model, in course_lib/stored/NAME.json beside NAME.safetensors. A chapter
-loads the weights and says so; a test re-evaluates every stored model against its record.
+A run records its command, seed, device, wall time and metrics: in the results (see
+`course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
+A chapter loads the weights and says so; a test re-evaluates every stored model against
+its record.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 
 import torch
 
-from course_lib import models
+from course_lib import measuring, models, records, training
 from tools import train_digits, train_fashion, train_spirals
 
 
+def pretrain(args: argparse.Namespace) -> None:
+    """Train one model, add its row to the results, and store it if it gets a name."""
+    model, history, found = args.train(args)
+    made = records.made(
+        seed=args.seed,
+        seconds=round(history.seconds, 1),
+        epochs=args.epochs,
+        parameters=measuring.count_parameters(model),
+        final_loss=statistics.fmean(history.losses[-100:]),
+        **found,
+    )
+    print({key: value for key, value in made.items() if not isinstance(value, list)})
+    records.add_row(args.results, made, by=args.by)
+    if args.name:
+        records.save_model(model, args.name, made)
+
+
 def main() -> None:
+    """Read the command line, and run what it asks for from its seed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
     mnist = commands.add_parser("mnist", help="a digit classifier on all 60,000 images")
-    mnist.set_defaults(run=train_digits.train, epochs=5, lr=3e-3)
+    mnist.set_defaults(train=train_digits.train, epochs=5, lr=3e-3)
+    mnist.set_defaults(results="mnist", by=("model", "seed"))
     mnist.add_argument("--model", choices=list(models.DIGIT_MODELS), default="odenet")
     costs = commands.add_parser("mnist-costs", help="time and memory of a step of each")
     costs.set_defaults(run=train_digits.measure)
@@ -34,14 +55,17 @@ def main() -> None:
     spirals = commands.add_parser(
         "spirals", help="a latent ODE or its rival on a set of spirals"
     )
-    spirals.set_defaults(run=train_spirals.train, epochs=60, lr=5e-3)
+    spirals.set_defaults(train=train_spirals.train, epochs=60, lr=5e-3)
+    spirals.set_defaults(results="latent_ode", by=("data", "model", "seed", "epochs"))
     spirals.add_argument(
         "--data", choices=list(train_spirals.RECIPES), default="two-armed"
     )
     spirals.add_argument("--model", choices=["ode", "rnn"], default="ode")
     fashion = commands.add_parser("fashion", help="the ODE-Net for clothes, all 60,000")
-    fashion.set_defaults(run=train_fashion.train, epochs=3, lr=1e-2)
+    fashion.set_defaults(train=train_fashion.train, epochs=3, lr=1e-2)
+    fashion.set_defaults(results="fashion", by=("seed",))
     for command in (mnist, spirals, fashion):
+        command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
@@ -50,6 +74,7 @@ def main() -> None:
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    training.seed(args.seed)
     args.run(args)
 
 

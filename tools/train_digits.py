@@ -1,6 +1,6 @@
 """The digit classifiers of chapter 09 on all 60,000 images, one recipe for all of them.
 
-Every run adds a row to results/mnist.json, in the place of an older one of the same
+Every run adds a row to the results `mnist`, in the place of an older one of the same
 model and seed.
 """
 
@@ -9,20 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
-import time
-from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_lib import data, models, training
+from course_lib import data, measuring, models, records, training
 from course_lib.solvers import METHODS
-from tools.common import describe_device, keep, kept, record, write
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
+STRETCH = 50  # training steps to a mean of the calls
 
 
 def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> Tensor:
@@ -38,7 +35,9 @@ def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> T
         * scale[:, None, None]
     )
     grid = F.affine_grid(
-        torch.cat((turn, shift[:, :, None]), dim=2), images.shape, align_corners=False
+        torch.cat((turn, shift[:, :, None]), dim=2),
+        list(images.shape),
+        align_corners=False,
     )
     return F.grid_sample(images, grid, align_corners=False)
 
@@ -60,7 +59,7 @@ def precision(model: nn.Module) -> str:
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:
     """The logits of a training step, in the model's `precision`."""
-    if precision(model) == "float32":
+    if not isinstance(model, models.DigitClassifier):
         return model(images)
     with torch.autocast(images.device.type, torch.bfloat16):
         if precision(model) == "bfloat16":
@@ -69,73 +68,67 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     return model.head(model.body(features.float()))
 
 
-@contextmanager
-def counted_calls(model: nn.Module):
-    """A list whose one entry is how often the model's vector field was called."""
-    calls = [0]
-
-    def add(module, inputs):
-        calls[0] += 1
-
-    fields = [m for m in model.modules() if isinstance(m, models.ConvDynamics)]
-    hooks = [field.register_forward_pre_hook(add) for field in fields]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def train(args: argparse.Namespace) -> None:
-    """Train one model, evaluate it, and add its row to the results."""
-    training.seed(args.seed)
-    device = training.device()
+def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
+    """Train one model and evaluate it: the model, its history, and what its row says."""
     digits, test = data.mnist(train=True, full=True), data.mnist(train=False, full=True)
-    model = models.digit_model(args.model).to(device)
+    model = models.digit_model(args.model).to(training.device())
     batches = training.minibatches(
         digits.images, digits.labels, size=128, seed=args.seed
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=1e-2)
-    total = args.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=total
-    )
-    forward, backward = [], []  # calls of f in every step
-
-    def loss(images, labels):
-        backward.append(calls[0])
-        calls[0] = 0
-        logits = scores(model, jittered(images.to(device)))
-        forward.append(calls[0])
-        calls[0] = 0
-        return F.cross_entropy(logits, labels.to(device))
-
-    with counted_calls(model) as calls:
-        history = training.fit(
-            model, batches, loss, optimizer, epochs=args.epochs, scheduler=schedule
-        )
-    made = record(
-        args,
-        history.seconds,
+    history, forward, backward = descend(model, batches, args)
+    found = dict(
         model=args.model,
         train=digits.source,
         test=test.source,
-        epochs=args.epochs,
         recipe=f"AdamW {args.lr:g}, one cycle, batches of 128, jittered images, {precision(model)}",
         solver=solver_of(model),
-        parameters=models.count_parameters(model),
-        final_loss=statistics.fmean(history.losses[-100:]),
-        calls_forward=thinned(forward),
-        calls_backward=thinned(backward[1:]),
-        test_accuracy=training.accuracy(
-            model, test.images.to(device), test.labels.to(device)
-        ),
+        calls_forward=measuring.thinned(forward, STRETCH),
+        calls_backward=measuring.thinned(backward, STRETCH),
+        test_accuracy=right(model, test),
         **robustness(model, test),
     )
-    print({key: value for key, value in made.items() if "calls" not in key})
-    keep("mnist", made, by=("model", "seed"))
-    if args.name:
-        training.save_model(model, args.name, made)
+    return model, history, found
+
+
+def descend(
+    model: nn.Module, batches, args: argparse.Namespace
+) -> tuple[training.History, list[int], list[int]]:
+    """The training itself, and how often the vector field was called in every step, on
+    the way there and on the way back; the last way back is not among them.
+    """
+    device = training.device()
+    forward: list[int] = []
+    backward: list[int] = []
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        backward.append(tally.reset())
+        logits = scores(model, jittered(images.to(device)))
+        forward.append(tally.reset())
+        return F.cross_entropy(logits, labels.to(device))
+
+    with measuring.counted_calls(*fields_of(model)) as tally:
+        history = training.one_cycle(
+            model,
+            batches,
+            loss,
+            lr=args.lr,
+            epochs=args.epochs,
+            optimizer=torch.optim.AdamW,
+        )
+    return history, forward, backward[1:]
+
+
+def fields_of(model: nn.Module) -> list[nn.Module]:
+    """The vector fields of a digit classifier: one in an ODE block, one in every
+    residual block.
+    """
+    return [part for part in model.modules() if isinstance(part, models.ConvDynamics)]
+
+
+def right(model: nn.Module, test: data.ImageSet) -> float:
+    """The share of the test images that the model reads."""
+    device = training.device()
+    return measuring.accuracy(model, test.images.to(device), test.labels.to(device))
 
 
 def solver_of(model: nn.Module) -> str:
@@ -144,35 +137,21 @@ def solver_of(model: nn.Module) -> str:
     if not isinstance(body, models.NeuralODE):
         return ""
     settings = ", ".join(f"{k} {v}" for k, v in body.solver_settings.items())
-    return f"{body.solve.__name__}, {settings}"
-
-
-def thinned(counts: list[int], every: int = 50) -> list[float]:
-    """Means over stretches of `every` steps; nothing for a model without a solver."""
-    if not any(counts):
-        return []
-    return [
-        round(statistics.fmean(counts[i : i + every]), 2)
-        for i in range(0, len(counts) - every + 1, every)
-    ]
+    return f"{body.odeint.__name__}, {settings}"
 
 
 def robustness(model: nn.Module, test: data.ImageSet) -> dict:
     """Test accuracy and calls of f of an ODE block with dopri5 at other tolerances."""
-    if not isinstance(getattr(model, "body", None), models.NeuralODE):
+    trained = getattr(model, "body", None)
+    if not isinstance(trained, models.NeuralODE):
         return {}
-    found, trained = {}, model.body
+    found = {}
     for tolerance in TOLERANCES:
         model.body = models.NeuralODE(trained.f, rtol=tolerance, atol=tolerance)
-        model.to(training.device())
-        with counted_calls(model) as calls:
-            right = training.accuracy(
-                model,
-                test.images.to(training.device()),
-                test.labels.to(training.device()),
-            )
+        with measuring.counted_calls(trained.f) as tally:
+            share = right(model, test)
         solves = len(test.labels) / 1000
-        found[f"{tolerance:g}"] = {"accuracy": right, "calls": calls[0] / solves}
+        found[f"{tolerance:g}"] = {"accuracy": share, "calls": tally.calls / solves}
     model.body = trained
     return {"dopri5_at": found}
 
@@ -181,35 +160,28 @@ def measure(args: argparse.Namespace) -> None:
     """Time and memory of a training step of every model in float32, with fresh weights,
     taken in turn so that all of them meet the same machine.
     """
-    training.seed(args.seed)
     device = training.device()
     images, labels = torch.rand(128, 1, 28, 28), torch.randint(10, (128,))
     images, labels = images.to(device), labels.to(device)
     built = {name: models.digit_model(name).to(device) for name in models.DIGIT_MODELS}
 
-    def forward(model):
+    def forward(model: nn.Module) -> Tensor:
         return F.cross_entropy(model(images), labels)
 
-    times = {name: [] for name in built}
+    def step(model: nn.Module) -> None:
+        forward(model).backward()
+
+    times: dict[str, list[float]] = {name: [] for name in built}
     for _ in range(args.rounds):
         for name, model in built.items():
-            times[name].append(seconds_of(model, forward))
+            times[name].append(measuring.seconds(partial(step, model)))
     costs = {
         name: {
             "ms_a_step": 1000 * min(times[name]),
-            "bytes_saved": training.bytes_saved(partial(forward, model)),
+            "bytes_saved": measuring.bytes_saved(partial(forward, model)),
         }
         for name, model in built.items()
     }
-    about = f"{describe_device()}, the fastest of {args.rounds} rounds, batch of 128"
-    write("mnist", kept("mnist") | {"costs_measured_on": about, "costs": costs})
+    about = f"{measuring.machine()}, the fastest of {args.rounds} rounds, batch of 128"
+    records.save_results("mnist", costs_measured_on=about, costs=costs)
     print(json.dumps(costs, indent=1))
-
-
-def seconds_of(model: nn.Module, forward) -> float:
-    """Wall time of ``forward(model)`` and its way back, with the GPU's share."""
-    start = time.perf_counter()
-    forward(model).backward()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start

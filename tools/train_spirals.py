@@ -1,6 +1,6 @@
 """The latent ODEs of chapter 13 and their rivals, on both sets of spirals.
 
-Every run adds a row to results/latent_ode.json, in the place of an older one of the
+Every run adds a row to the results `latent_ode`, in the place of an older one of the
 same data, model, seed and number of epochs.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from course_lib import data, latent, models, training
-from tools.common import keep, record
+from course_lib import data, latent, training
 
 COUNTS = (30, 50, 100)
+
+Model = latent.LatentODE | latent.LatentRNN
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,24 @@ RECIPES = {
 }
 
 
-def build(recipe: Recipe, model: str) -> latent.LatentODE | latent.LatentRNN:
+def build(recipe: Recipe, model: str) -> Model:
     """The model called "ode" or "rnn"."""
-    sizes = dict(latent=recipe.latent, hidden=recipe.hidden)
     if model == "rnn":
-        return latent.LatentRNN(**sizes, width=recipe.jump)
-    return latent.LatentODE(**sizes, width=recipe.width)
+        return latent.LatentRNN(
+            latent=recipe.latent, hidden=recipe.hidden, width=recipe.jump
+        )
+    return latent.LatentODE(
+        latent=recipe.latent, hidden=recipe.hidden, width=recipe.width
+    )
 
 
 # --- scores ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: bool):
+def spiral_errors(
+    model: Model, series: data.Spirals, k: int, *, scaled: bool
+) -> dict[str, float | None]:
     """RMSE per coordinate against the clean curves, from `k` of the readings of each.
 
     Returns
@@ -83,10 +89,11 @@ def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: boo
     index, values = data.thin(series.index, series.values, k, seed=0)
     scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
     z0 = model.encoder(values / scale, series.t[index]).mean
-    answer = curves_of_flow if isinstance(model, latent.LatentODE) else curves_of_jumps
-    squares = (
-        (scale * answer(model, z0, series, index) - series.clean).square().mean(-1)
-    )
+    if isinstance(model, latent.LatentODE):
+        curves = model.decode(z0, series.t)
+    else:
+        curves = curves_of_jumps(model, z0, series, index)
+    squares = (scale * curves - series.clean).square().mean(-1)
     inside, after = squares.split((series.span, squares.shape[1] - series.span), dim=1)
     seen = torch.zeros_like(inside, dtype=torch.bool).scatter_(1, index, True)
     parts = {"seen": inside[seen], "unseen": inside[~seen], "span": inside}
@@ -96,13 +103,11 @@ def spiral_errors(model: nn.Module, series: data.Spirals, k: int, *, scaled: boo
     }
 
 
-def curves_of_flow(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
-    """Every curve at every time, shape (n, T, 2)."""
-    return model.decode(z0, series.t)
-
-
-def curves_of_jumps(model, z0: Tensor, series: data.Spirals, index: Tensor) -> Tensor:
-    """The same from a model whose answers depend on the times asked for.
+def curves_of_jumps(
+    model: latent.LatentRNN, z0: Tensor, series: data.Spirals, index: Tensor
+) -> Tensor:
+    """Every curve at every time, shape (n, T, 2), from a model whose answers depend on
+    the times asked for.
 
     It is asked as it was trained: at the moments of the readings; at the others in
     groups of at most as many, spread over the stretch; after it in steps of four.
@@ -130,58 +135,49 @@ def curves_of_jumps(model, z0: Tensor, series: data.Spirals, index: Tensor) -> T
 # --- training -------------------------------------------------------------------------
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train one model on one set, evaluate it, and add its row to the results."""
+def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
+    """Train one model on one set and evaluate it: the model, its history, and what its
+    row says.
+    """
     recipe = RECIPES[args.data]
     draw = dict(observations=100, noise=recipe.noise)
     known = recipe.draw(8000, **draw, seed=args.seed)
     test = recipe.draw(1000, **draw, seed=args.seed + 1000)
-    training.seed(args.seed)
     model = build(recipe, args.model)
     batches = training.minibatches(
         known.values, known.times(), size=100, seed=args.seed
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    total = args.epochs * len(batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=total, pct_start=0.1
-    )
-    history = training.fit(
+    history = training.one_cycle(
         model,
         batches,
-        loss_of(model, recipe, total),
-        optimizer,
+        loss_of(model, recipe, args.epochs * len(batches)),
+        lr=args.lr,
         epochs=args.epochs,
-        scheduler=schedule,
+        rise=0.1,
         clip=10.0,
         after_epoch=lambda: watch(model, test, recipe),
     )
-    made = record(
-        args,
-        history.seconds,
+    found = dict(
         data=args.data,
         model=args.model,
         train="8,000 series, 100 readings each, of which every batch keeps some",
         test="1,000 series of another seed",
-        epochs=args.epochs,
-        parameters=models.count_parameters(model),
-        final_loss=sum(history.losses[-100:]) / 100,
         rmse={
             str(k): spiral_errors(model, test, k, scaled=recipe.scaled) for k in COUNTS
         },
     )
-    print(made)
-    keep("latent_ode", made, by=("data", "model", "seed", "epochs"))
-    if args.name:
-        training.save_model(model, args.name, made)
+    return model, history, found
 
 
-def watch(model: nn.Module, test: data.Spirals, recipe: Recipe) -> None:
+def watch(model: Model, test: data.Spirals, recipe: Recipe) -> None:
+    """Print the errors at this point of the training."""
     errors = spiral_errors(model, test, 50, scaled=recipe.scaled)
-    print({name: round(error, 3) for name, error in errors.items()}, flush=True)
+    print(
+        {name: error and round(error, 3) for name, error in errors.items()}, flush=True
+    )
 
 
-def loss_of(model: nn.Module, recipe: Recipe, total: int) -> Callable[..., Tensor]:
+def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
     """The bound for a random number of readings of the early part of each series; the
     part grows, and the weight of the KL term does, as the recipe says.
     """

@@ -1,32 +1,38 @@
-"""Explicit Runge–Kutta solvers and three ways to a gradient."""
+"""Solvers for ``y' = f(t, y)`` and the gradients of their solutions.
+
+`tableaus` holds the methods, `checks` what a solve is asked, `steps` one step and
+sequences of them, `solve` a whole solve, `adjoint` and `checkpoints` two more ways to a
+gradient, `in_jax` the same steps in JAX (imported by who has JAX).
+"""
 
 from course_lib.solvers.adjoint import (
-    AugmentedFlow,
-    Leg,
-    Settings,
-    _add_quadrature,
-    _Adjoint,
-    _Checkpointed,
-    _integrate_back,
-    _repeat,
+    AdjointDynamics,
+    AdjointSolve,
+    add_quadrature,
     odeint_adjoint,
-    odeint_checkpointed,
+    solve_back,
 )
-from course_lib.solvers.solve import (
-    Dynamics,
-    Solution,
+from course_lib.solvers.checkpoints import (
+    CheckpointedSolve,
+    Leg,
+    odeint_checkpointed,
+    repeat_steps,
+)
+from course_lib.solvers.checks import (
+    GuardedField,
+    Settings,
     SolverError,
+    check_positive,
+    check_whole,
+)
+from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
+from course_lib.solvers.steps import (
     Step,
     adaptive_steps,
     advance,
-    check_positive,
-    check_problem,
-    check_settings,
     fixed_steps,
     interpolate,
-    odeint,
     rk_step,
-    solve,
     weighted_sum,
 )
 from course_lib.solvers.tableaus import (
@@ -50,30 +56,31 @@ __all__ = [
     "MIDPOINT",
     "RK4",
     "TSIT5",
-    "AugmentedFlow",
+    "AdjointDynamics",
+    "AdjointSolve",
     "ButcherTableau",
-    "Dynamics",
+    "CheckpointedSolve",
+    "GuardedField",
     "Leg",
     "Settings",
     "Solution",
     "SolverError",
     "Step",
-    "_Adjoint",
-    "_Checkpointed",
-    "_add_quadrature",
-    "_integrate_back",
-    "_repeat",
     "adaptive_steps",
+    "add_quadrature",
     "advance",
     "check_positive",
-    "check_problem",
-    "check_settings",
+    "check_whole",
     "fixed_steps",
     "interpolate",
+    "observed",
     "odeint",
     "odeint_adjoint",
     "odeint_checkpointed",
+    "repeat_steps",
     "rk_step",
     "solve",
+    "solve_back",
+    "walk",
     "weighted_sum",
 ]

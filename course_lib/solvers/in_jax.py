@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import isfinite
-from operator import index
 
 try:
     import jax
@@ -26,7 +25,10 @@ except ImportError as error:
         "pip install jax diffrax"
     ) from error
 
+from course_lib.solvers.checks import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
+
+__all__ = ["jax_odeint", "jax_rk_step"]
 
 # --- one step -------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ def jax_odeint(
         Under a transformation that traces t its values are not known yet, and the
         order is not checked.
     method : str
-        A name in `course_lib.solvers.tableaus.METHODS`; those that could choose their own steps
+        A name in `course_lib.solvers.METHODS`; those that could choose their own steps
         take equal ones here.
     steps : int
         Steps from each time to the next. A Python number: under `jax.jit` it is static.
@@ -164,16 +166,8 @@ def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
             "steps must be a Python number, got a traced value: the length of a scan "
             "is part of the compiled program; use jax.jit(…, static_argnames='steps')"
         )
-    try:
-        number = index(steps)
-    except TypeError:
-        number = 0
-    if number < 1 or isinstance(steps, bool):
-        raise ValueError(
-            f"steps must be a positive whole number, got {steps!r}; steps=10 takes ten "
-            "steps from each time to the next"
-        )
-    return METHODS[method], number
+    advice = "steps=10 takes ten steps from each time to the next"
+    return METHODS[method], check_whole("steps", steps, advice)
 
 
 def _checked_start(f: Callable, y0: Array) -> Array:
@@ -198,22 +192,23 @@ def _checked_start(f: Callable, y0: Array) -> Array:
 
 
 def _checked_times(t: Array | Sequence[float]) -> Array:
+    moments = t
     if not _is_array(t):
         try:
-            t = [m if _is_traced(m) else float(m) for m in t]
+            moments = [m if _is_traced(m) else float(m) for m in t]
         except (TypeError, ValueError):
             raise TypeError(
                 f"t must be a 1-D Array or a sequence of numbers, got {t!r}; "
                 "to integrate from 0 to 1 use t=[0.0, 1.0]"
             ) from None
-    times = _floating("t", t if _is_array(t) else jnp.array(t, float))
+    times = _floating("t", t if _is_array(t) else jnp.array(moments, float))
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(
             "t must be 1-D with at least one time (two to integrate), got shape "
             f"{times.shape}; to integrate from 0 to 1 use t=[0.0, 1.0]"
         )
     if not _is_traced(t):
-        _require_order(t.tolist() if _is_array(t) else t)
+        _require_order(t.tolist() if hasattr(t, "tolist") else list(moments))
     return times
 
 

@@ -13,6 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import fsum, isclose
 
+__all__ = [
+    "BOSH3",
+    "DOPRI5",
+    "EULER",
+    "HEUN",
+    "METHODS",
+    "MIDPOINT",
+    "RK4",
+    "TSIT5",
+    "ButcherTableau",
+]
+
 
 @dataclass(frozen=True)
 class ButcherTableau:
@@ -38,6 +50,8 @@ class ButcherTableau:
         θh, 0 ≤ θ ≤ 1.
     source : str
         Where the coefficients come from.
+    label : str
+        What menus and sentences call it.
 
     Raises
     ------
@@ -54,6 +68,7 @@ class ButcherTableau:
     b_error: tuple[float, ...] | None = None
     dense: tuple[tuple[float, ...], ...] | None = None
     source: str = ""
+    label: str = ""
 
     def __post_init__(self):
         s = len(self.b)
@@ -112,6 +127,7 @@ EULER = ButcherTableau(
     a=(),
     b=(1.0,),
     source="Euler 1768; Hairer, Nørsett, Wanner I, I.7",
+    label="Euler",
 )
 
 MIDPOINT = ButcherTableau(
@@ -121,6 +137,7 @@ MIDPOINT = ButcherTableau(
     a=((1 / 2,),),
     b=(0.0, 1.0),
     source="Runge 1895; Hairer, Nørsett, Wanner I, II.1",
+    label="Midpoint",
 )
 
 HEUN = ButcherTableau(
@@ -130,6 +147,7 @@ HEUN = ButcherTableau(
     a=((1.0,),),
     b=(1 / 2, 1 / 2),
     source="Heun 1900; Hairer, Nørsett, Wanner I, II.1",
+    label="Heun",
 )
 
 RK4 = ButcherTableau(
@@ -139,6 +157,7 @@ RK4 = ButcherTableau(
     a=((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
     b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
     source="Kutta 1901, 'the' Runge–Kutta method; Hairer, Nørsett, Wanner I, II.1",
+    label="RK4",
 )
 
 BOSH3 = ButcherTableau(
@@ -156,6 +175,7 @@ BOSH3 = ButcherTableau(
         (0.0, -1.0, 1.0),
     ),
     source="Bogacki, Shampine 1989, A 3(2) pair of Runge–Kutta formulas",
+    label="Bogacki–Shampine 3",
 )
 
 DOPRI5 = ButcherTableau(
@@ -210,6 +230,7 @@ DOPRI5 = ButcherTableau(
         (0.0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423),
     ),
     source="Dormand, Prince 1980; dense output Shampine 1986; Hairer, Nørsett, Wanner I, II.5–6",
+    label="Dormand–Prince 5",
 )
 
 TSIT5 = ButcherTableau(
@@ -270,6 +291,7 @@ TSIT5 = ButcherTableau(
         (0.0, 1.5, -4.0, 2.5),
     ),
     source="Tsitouras 2011, Runge–Kutta pairs of order 5(4) satisfying only the first column simplifying assumption",
+    label="Tsitouras 5",
 )
 
 METHODS = {

@@ -1,20 +1,13 @@
-"""Live figures: each solves and draws in the browser, and answers in Python with the
-same numbers.
-"""
+"""Live figures: each solves in the browser, and in Python to the same numbers."""
 
-from course_lib.widgets.figure import (
-    AdjointExplorer,
-    AdjointSolution,
-    DensityFlowExplorer,
-    DigitDepthExplorer,
-    DigitSolution,
-    FlowExplorer,
-    LatentExplorer,
-    LatentSolution,
-    LiveFigure,
-    StepSizeExplorer,
-    ToleranceExplorer,
-)
+from course_lib.widgets.adjoint import AdjointExplorer, AdjointSolution
+from course_lib.widgets.digit import DigitDepthExplorer, DigitSolution
+from course_lib.widgets.field import FlowExplorer
+from course_lib.widgets.figure import LiveFigure
+from course_lib.widgets.latent import LatentExplorer, LatentSolution
+from course_lib.widgets.particles import DensityFlowExplorer
+from course_lib.widgets.step_size import StepSizeExplorer
+from course_lib.widgets.tolerance import ToleranceExplorer
 
 __all__ = [
     "AdjointExplorer",

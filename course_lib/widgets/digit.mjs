@@ -1,15 +1,37 @@
 // DigitDepthExplorer: the ODE block and the head of a digit classifier, solved in the page.
-import { decode, solve } from "./page/rk.mjs";
-import { GAP, choice, element, frame, legend, plot, shape, short, slider } from "./page/plot.mjs";
+import { choice, element, frame, legend, memo, short, slider } from "./page/frame.mjs";
+import { decode } from "./page/network.mjs";
+import { GAP, Plot, text } from "./page/plot.mjs";
+import { endOf, solve } from "./page/rk.mjs";
+
+/** @import { RenderProps } from "@anywidget/types" */
+/** @import { Memo } from "./page/frame.mjs" */
+/** @import { Field, Path, Vector } from "./page/rk.mjs" */
+/** @import { Choice } from "./page/tables.mjs" */
 
 const SIZE = 64 * 36; // channels of 6 × 6
 const TAPS = 65 * 9; // what a 3 × 3 convolution reads: time is a channel too
 const PADDED = Array.from({ length: 36 }, (_, p) => p + 9 + 2 * Math.floor(p / 6)); // in 8 × 8
 
-// Base64 of whole numbers in units.
-const scaled = (Kind, [text, unit]) => Float64Array.from(decode(text, Kind), (v) => v * unit);
+/**
+ * Whole numbers as base64, and the unit that they count.
+ * @typedef {[text: string, unit: number]} Counts
+ * @typedef {(t: number, y: Vector, affine: Vector) => Float64Array} Convolution
+ * @typedef {{ f: Field, head: (y: Vector) => number[] }} Classifier
+ */
 
-// Pairs of channels normalised together, into `out`, padded or not.
+/**
+ * @param {Counts} counts
+ * @param {Int16ArrayConstructor | Int8ArrayConstructor} Kind
+ */
+const scaled = ([text, unit], Kind) => Float64Array.from(new Kind(decode(text)), (v) => v * unit);
+
+/**
+ * Pairs of channels normalised together, into `out`, padded or not.
+ * @param {Vector} y
+ * @param {Vector} affine factors, then summands, one for each channel
+ * @param {number} floor nothing below it comes out
+ */
 function groupNorm(y, affine, floor, out = new Float64Array(SIZE)) {
   const padded = out.length > SIZE;
   for (let from = 0; from < SIZE; from += 72) {
@@ -26,8 +48,13 @@ function groupNorm(y, affine, floor, out = new Float64Array(SIZE)) {
   return out;
 }
 
-// Weights times the neighbourhoods of all places, in blocks of four by two sums, so that
-// every number read is used more than once.
+/**
+ * Weights times the neighbourhoods of all places, in blocks of four by two sums, so that
+ * every number read is used more than once.
+ * @param {Vector} A
+ * @param {Vector} bias
+ * @returns {Convolution}
+ */
 function convolution(A, bias) {
   const x = new Float64Array(65 * 64);
   const B = new Float64Array(36 * TAPS);
@@ -62,19 +89,30 @@ function convolution(A, bias) {
           r2 += m * v;
           s2 += n * v;
         }
-        [p, q, r, s].forEach((sum, d) => (out[(i + d) * 36 + j] = sum + bias[i + d]));
-        [p2, q2, r2, s2].forEach((sum, d) => (out[(i + d) * 36 + j + 1] = sum + bias[i + d]));
+        [p, q, r, s].forEach((sum, d) => {
+          out[(i + d) * 36 + j] = sum + bias[i + d];
+        });
+        [p2, q2, r2, s2].forEach((sum, d) => {
+          out[(i + d) * 36 + j + 1] = sum + bias[i + d];
+        });
       }
     }
     return out;
   };
 }
 
-// f(t, y) and the probabilities at y; the numbers come in PyTorch's order.
+/**
+ * f(t, y), and the probabilities at y; the numbers come in PyTorch's order.
+ * @param {Counts} weights
+ * @returns {Classifier}
+ */
 export function classifier(weights) {
-  const numbers = scaled(Int16Array, weights);
+  const numbers = scaled(weights, Int16Array);
   let at = 0;
-  const take = (n) => numbers.subarray(at, (at += n));
+  const take = (/** @type {number} */ n) => {
+    at += n;
+    return numbers.subarray(at - n, at);
+  };
   const [norm1, norm2, norm3] = [128, 128, 128].map(take);
   const [conv1, conv2] = [0, 1].map(() => convolution(take(64 * TAPS), take(64)));
   const [norm4, W, b] = [128, 640, 10].map(take);
@@ -91,59 +129,95 @@ export function classifier(weights) {
   };
 }
 
-// The solve from the stem's output, and the probabilities at its end; no DOM.
+/**
+ * The solve from the stem's output, and the probabilities at its end; no DOM.
+ * @param {Classifier} net
+ * @param {Counts} feature
+ * @param {number} rtol
+ */
 export function digitState({ f, head }, feature, rtol) {
   const settings = { method: "dopri5", rtol, atol: rtol };
-  const path = solve(f, scaled(Int8Array, feature), [0, 1], settings);
-  return { path, probabilities: head(path.ys.at(-1)) };
+  const path = solve(f, scaled(feature, Int8Array), [0, 1], settings);
+  return { path, probabilities: head(endOf(path)) };
 }
 
+/** @param {RenderProps} props */
 function render({ model, el }) {
-  const get = (name) => model.get(name);
+  const get = (/** @type {string} */ name) => model.get(name);
   const figure = frame(el, model, { title: "Depth of the network for one picture", draw });
   const picture = element("img", { class: "live-picture" });
   figure.controls.before(picture);
-  choice(figure, model, "digit", "Digit", get("names").map((name, i) => [i, name]));
+  /** @type {string[]} */
+  const names = get("names");
+  /** @type {Choice[]} */
+  const offered = names.map((name, i) => [String(i), name]);
+  choice(figure, model, "digit", "Digit", offered);
   slider(figure, model, "rtol", "Tolerance", { min: 1e-5, max: 0.1, log: true, step: 0.1 });
   legend(figure, [
     ["ours", "accepted steps; other classes"],
     ["data", "rejected attempts"],
     ["exact", "the label"],
   ]);
-  const steps = plot(figure, { title: "Step size over time, a dot at each step" });
-  const bars = plot(figure, { title: "Probability of each class" });
+  const steps = new Plot(figure, { title: "Step size over time, a dot at each step" });
+  const bars = new Plot(figure, { title: "Probability of each class" });
   const net = classifier(get("weights"));
-  let [key, state] = [];
+  /** @type {Memo<ReturnType<typeof digitState>>} */
+  const states = memo();
 
   function draw() {
     const [digit, rtol] = [get("digit"), get("rtol")];
-    if (`${digit} ${rtol}` !== key) state = digitState(net, get("features")[digit], rtol);
-    key = `${digit} ${rtol}`;
-    const { path, probabilities } = state;
-    picture.src = get("pictures")[digit];
-    picture.alt = `The digit: ${get("names")[digit]}`;
-    steps.set({ x: [-0.03, 1], y: [1e-3, 1], ylog: true, xlabel: "time t", ylabel: "step size h" });
-    for (const [kind, style] of [[true, "ours"], [false, "data"]]) {
-      steps.dots(style, path.attempts.filter((a) => a.accepted === kind).map((a) => [a.t, a.h]), style);
-    }
-    drawBars(bars, probabilities, get("labels")[digit]);
-    const most = Math.max(...probabilities);
-    return (
-      `Solved in your browser at tolerance ${short(rtol)}: ${path.accepted} steps accepted, ` +
-      `${path.rejected} rejected, ${path.nfe} evaluations of f. The answer is ${probabilities.indexOf(most)}, with ${(100 * most).toFixed(1)}%.`
+    const feature = get("features")[digit];
+    const { path, probabilities } = states(`${digit} ${rtol}`, () =>
+      digitState(net, feature, rtol),
     );
+    picture.src = get("pictures")[digit];
+    picture.alt = `The digit: ${names[digit]}`;
+    drawSteps(steps, path);
+    drawBars(bars, probabilities, get("labels")[digit]);
+    return report(rtol, path, probabilities);
   }
 
   return figure.close;
 }
 
+/**
+ * @param {Plot} paper
+ * @param {Path} path
+ */
+function drawSteps(paper, { attempts }) {
+  const sizes = (/** @type {boolean} */ accepted) =>
+    attempts.filter((a) => a.accepted === accepted).map((a) => [a.t, a.h]);
+  paper.set({ x: [-0.03, 1], y: [1e-3, 1], ylog: true, xlabel: "time t", ylabel: "step size h" });
+  paper.dots("accepted", sizes(true), "ours");
+  paper.dots("rejected", sizes(false), "data");
+}
+
+/**
+ * @param {Plot} paper
+ * @param {number[]} values
+ * @param {number} label the right class
+ */
 function drawBars(paper, values, label) {
   paper.set({ x: [-0.7, 9.7], y: [0, 1.1], xlabel: "class", ylabel: "probability" });
-  const bar = (p, d) => [[d, 0], [d, p], GAP];
+  const bar = (/** @type {number} */ p, /** @type {number} */ d) => [[d, 0], [d, p], GAP];
   paper.line("all", values.flatMap(bar), "ours large");
   paper.line("label", bar(values[label], label), "exact large");
-  const place = (p, d) => ({ x: paper.x(d), y: paper.y(p) - 4, "text-anchor": "middle" });
-  paper.above.replaceChildren(...values.map((p, d) => shape("text", place(p, d), d)));
+  const words = values.map((p, d) => text(paper.x(d), paper.y(p) - 4, String(d), "middle"));
+  paper.above.replaceChildren(...words);
+}
+
+/**
+ * @param {number} rtol
+ * @param {Path} path
+ * @param {number[]} probabilities
+ */
+function report(rtol, { accepted, rejected, nfe }, probabilities) {
+  const most = Math.max(...probabilities);
+  return (
+    `Solved in your browser at tolerance ${short(rtol)}: ${accepted} steps accepted, ` +
+    `${rejected} rejected, ${nfe} evaluations of f. ` +
+    `The answer is ${probabilities.indexOf(most)}, with ${(100 * most).toFixed(1)}%.`
+  );
 }
 
 export default { render };

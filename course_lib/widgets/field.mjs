@@ -1,145 +1,224 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
+import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
+import { networkField } from "./page/network.mjs";
+import { GAP, handle, Plot } from "./page/plot.mjs";
+import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
+import { account, solverControls, trace } from "./page/solver_controls.mjs";
 import { MAX_STEPS } from "./page/tables.mjs";
-import { distance, linspace, memo, networkField, solve } from "./page/rk.mjs";
-import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./page/plot.mjs";
-import { effort, solverControls, trace } from "./page/solver_controls.mjs";
+
+/** @import { AnyModel, RenderProps } from "@anywidget/types" */
+/** @import { Figure, Memo } from "./page/frame.mjs" */
+/** @import { Axes, Range } from "./page/plot.mjs" */
+/** @import { Field, Path, Settings, Span, Vector } from "./page/rk.mjs" */
 
 const ARROWS = 17; // along the time axis
+const PATHS = 30; // of a fan
 const NAMES = ["y₁", "y₂"];
+const TOLERANCE = { rtol: 1e-8, atol: 1e-8 }; // of the path that is called exact
 
-// Starts of the fan: spread over a line, or over a grid in the plane.
-export function fan(window_) {
-  if (window_.length === 1) return linspace(...window_[0], 31).slice(1, -1).map((y) => [y]);
-  const inner = window_.map((range, d) => linspace(...range, 8 - d).slice(1, -1)); // 6 × 5
+/**
+ * Starts of the fan: spread over a line, or over a grid in the plane.
+ * @param {Range[]} ranges
+ * @returns {Vector[]}
+ */
+export function fan(ranges) {
+  const inner = ranges.map((range, d) => {
+    const n = ranges.length === 1 ? PATHS - 1 : 6 - d; // 6 × 5 in the plane
+    return linspace(...range, n + 2).slice(1, -1);
+  });
+  if (ranges.length === 1) return inner[0].map((y) => [y]);
   return inner[0].flatMap((u) => inner[1].map((v) => [u, v]));
 }
 
+/**
+ * The paths of a fan share the steps of a redraw, and need no finer ones than these.
+ * @param {Settings} settings
+ * @param {number} length of the time that they take
+ * @returns {Settings}
+ */
+export function coarse({ method, step_size, rtol = 0 }, length) {
+  const max_steps = Math.floor(MAX_STEPS / PATHS);
+  if (step_size) return { method, max_steps, step_size: Math.max(step_size, length / 300) };
+  const tolerance = Math.max(rtol, 1e-3);
+  return { method, max_steps, rtol: tolerance, atol: tolerance };
+}
+
+/** @param {RenderProps} props */
 function render({ model, el }) {
-  const get = (name) => model.get(name);
-  const window_ = get("window");
-  const dim = window_.length;
-  const network = memo();
+  const get = (/** @type {string} */ name) => model.get(name);
   const title = "Paths along the field of a trained network";
   const figure = frame(el, model, { title, draw });
   const solver = solverControls(figure, model);
-  addControls(figure, model, window_);
-  const data = get("data");
-  legend(figure, [
-    ["faint", "field, and paths from other starts"],
-    ["ours", "path from the start you drag"],
-    ["exact wide", "the same path, solved exactly"],
-    ...(data.length ? [["data", "observations"]] : []),
-  ]);
-  const paper = plot(figure, { title: "The learnt field and paths along it", height: 380 });
-  const place = handle(paper, "ours", {
-    at: () => (dim === 1 ? [get("span")[0], get("start")[0]] : get("start")),
-    move: (x, y) => {
-      const point = dim === 1 ? [y] : [x, y];
-      put(model, "start", point.map((v, d) => clamp(v, ...window_[d])));
-    },
-  });
-  let kept = "";
+  addControls(figure, model);
+  const paper = new Plot(figure, { title: "The learnt field and paths along it", height: 380 });
+  const place = startHandle(paper, model);
+  /** @type {[network: Memo<Field>, fans: Memo<void>]} */
+  const [network, fans] = [memo(), memo()];
 
   function draw() {
-    const weights = get("weights")[get("stage")];
+    const [ranges, data, start, t1] = ["window", "data", "start", "t_end"].map(get);
+    const [t0, trained] = get("span");
+    const weights = get("weights")[get("snapshot")];
     const f = network(weights, () => networkField(get));
-    const [t0, t1] = [get("span")[0], get("t_end")];
-    paper.set(flowSheet(window_, t0, get("span")[1], t1));
+    paper.set(sheet(ranges, t0, Math.max(trained, t1)));
     const settings = solver();
     const rough = coarse(settings, t1 - t0);
-    const key = JSON.stringify([weights, rough, t1, paper.svg.getAttribute("width")]);
-    if (key !== kept) drawFan(paper, f, window_, [t0, t1], rough);
-    kept = key;
-    const exact = solve(f, get("start"), [t0, t1], { method: "dopri5", rtol: 1e-8, atol: 1e-8 });
-    const path = solve(f, get("start"), [t0, t1], settings);
-    const trained = dim === 1 && t1 > get("span")[1] ? get("span")[1] : NaN;
+    const { left, right } = paper.area;
+    const key = JSON.stringify([weights, rough, t1, left, right]);
+    fans(key, () => drawFan(paper, f, ranges, [t0, t1], rough));
+    const exact = reference(f, start, [t0, t1], TOLERANCE);
+    const path = solve(f, start, [t0, t1], settings);
+    const border = ranges.length === 1 && t1 > trained ? trained : NaN;
+    const edge = ranges[0].map((/** @type {number} */ y) => [border, y]);
     paper.dots("data", data, "data");
-    paper.line("trained", window_[0].map((y) => [trained, y]), "faint dashed");
-    paper.line("exact", trace(exact, "dopri5", 160, point), "exact wide");
-    paper.line("ours", trace(path, settings.method, 160, point), "ours thin");
+    paper.line("trained", edge, "faint dashed");
+    paper.line("exact", trace(exact, 160, point), "exact wide");
+    paper.line("ours", trace(path, 160, point), "ours thin");
     paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");
     place();
-    return describe(settings, path, exact, paper);
+    return report(settings, path, exact, paper);
   }
 
   return figure.close;
 }
 
-function addControls(figure, model, window_) {
+/**
+ * @param {Figure} figure
+ * @param {AnyModel} model
+ */
+function addControls(figure, model) {
   const [t0, t1] = model.get("span");
-  slider(figure, model, "t_end", "End time", { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) });
-  const stages = model.get("stages");
-  if (stages.length > 1) {
-    const format = (stage) => stages[stage];
-    const steps = { min: 0, max: stages.length - 1, step: 1, format };
-    slider(figure, model, "stage", "Training", steps);
+  const ends = { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) };
+  slider(figure, model, "t_end", "End time", ends);
+  const snapshots = model.get("snapshots");
+  if (snapshots.length > 1) {
+    const format = (/** @type {number} */ at) => snapshots[at];
+    const range = { min: 0, max: snapshots.length - 1, step: 1, format };
+    slider(figure, model, "snapshot", "Training", range);
   }
-  window_.forEach(([min, max], d) => {
-    const label = window_.length === 1 ? "Start y" : `Start ${NAMES[d]}`;
+  /** @type {Range[]} */
+  const ranges = model.get("window");
+  ranges.forEach(([min, max], d) => {
+    const label = ranges.length === 1 ? "Start y" : `Start ${NAMES[d]}`;
     slider(figure, model, "start", label, { min, max, lens: coordinate(d) });
+  });
+  /** @type {[style: string, meaning: string][]} */
+  const observed = model.get("data").length ? [["data", "observations"]] : [];
+  legend(figure, [
+    ["faint", "field, and paths from other starts"],
+    ["ours", "path from the start you drag"],
+    ["exact wide", "the same path, solved exactly"],
+    ...observed,
+  ]);
+}
+
+/**
+ * The start, to be dragged.
+ * @param {Plot} paper
+ * @param {AnyModel} model
+ */
+function startHandle(paper, model) {
+  /** @type {Range[]} */
+  const ranges = model.get("window");
+  const at = () => point(model.get("start"), model.get("span")[0]);
+  return handle(paper, "ours", {
+    at,
+    move: (...place) => {
+      const start = place.slice(-ranges.length); // on a line, up and down only
+      put(
+        model,
+        "start",
+        start.map((v, d) => clamp(v, ...ranges[d])),
+      );
+    },
   });
 }
 
-function flowSheet(window_, t0, trained, t1) {
-  if (window_.length === 1) {
-    const x = [t0, Math.max(trained, t1)];
-    return { x, y: window_[0], xlabel: "depth t", ylabel: "state y" };
-  }
-  return { x: window_[0], y: window_[1], equal: true, xlabel: NAMES[0], ylabel: NAMES[1] };
+/**
+ * @param {Range[]} ranges of the components of y
+ * @param {number} t0
+ * @param {number} t1
+ * @returns {Axes}
+ */
+function sheet([first, second], t0, t1) {
+  if (!second) return { x: [t0, t1], y: first, xlabel: "depth t", ylabel: "state y" };
+  return { x: first, y: second, equal: true, xlabel: NAMES[0], ylabel: NAMES[1] };
 }
 
-// Numbers inside an axis, one about every 25 pixels.
-function between(axis, from, to) {
-  const n = Math.round(Math.abs(to - from) / 25);
-  return linspace(from, to, n + 2).slice(1, -1).map(axis.inverse);
-}
-
+/**
+ * A point of the plot.
+ * @param {Vector} y
+ * @param {number} t
+ */
 const point = (y, t) => (y.length === 1 ? [t, y[0]] : y);
-const nodes = (path) => path.ys.map((y, i) => point(y, path.ts[i]));
 
-// The thirty paths of a fan share the steps of a redraw, and need no finer ones than these.
-export function coarse({ method, stepSize, rtol = 0 }, length) {
-  const tolerance = Math.max(rtol, 1e-3);
-  const how = stepSize ? { stepSize: Math.max(stepSize, length / 300) } : { rtol: tolerance, atol: tolerance };
-  return { method, maxSteps: Math.floor(MAX_STEPS / 30), ...how };
+const nodes = (/** @type {Path} */ { ts, ys }) => ys.map((y, i) => point(y, ts[i]));
+
+/**
+ * @param {Plot} paper
+ * @param {Field} f
+ * @param {Range[]} ranges
+ * @param {Span} span
+ * @param {Settings} settings
+ */
+function drawFan(paper, f, ranges, span, settings) {
+  paper.line("field", strokes(paper, f, ranges.length === 1, span), "faint hair");
+  const paths = fan(ranges).map((start) => trace(solve(f, start, span, settings), 96, point));
+  const lines = paths.flatMap((points) => [...points, GAP]);
+  paper.line("fan", lines, "faint thin");
 }
 
-function drawFan(paper, f, window_, span, settings) {
-  paper.line("field", strokes(paper, f, window_, span), "faint hair");
-  const paths = fan(window_).map((start) =>
-    trace(solve(f, start, span, settings), settings.method, 96, point),
-  );
-  paper.line("fan", paths.flatMap((points) => [...points, GAP]), "faint thin");
-}
-
-// Short strokes along the field, equally long on the paper.
-function strokes(paper, f, window_, [t0, t1]) {
-  const flat = window_.length === 1;
-  const { left, right, top, bottom } = paper.area;
-  const across = flat ? linspace(t0, t1, ARROWS) : between(paper.x, left, right);
-  const up = between(paper.y, bottom, top);
-  const unit = [paper.x(1) - paper.x(0), paper.y(1) - paper.y(0)];
+/**
+ * Short strokes along the field, equally long on the paper.
+ * @param {Plot} paper
+ * @param {Field} f
+ * @param {boolean} flat whether y is a number, drawn over time
+ * @param {Span} span
+ */
+function strokes({ area, x, y }, f, flat, [t0, t1]) {
+  const across = flat ? linspace(t0, t1, ARROWS) : between(x, area.left, area.right);
+  const up = between(y, area.bottom, area.top);
+  const unit = [x(1) - x(0), y(1) - y(0)];
   const points = [];
   for (const a of across) {
     for (const b of up) {
       const slope = flat ? [1, f(a, [b])[0]] : f(t0, [a, b]);
       const length = Math.hypot(slope[0] * unit[0], slope[1] * unit[1]) || 1;
-      const [da, db] = slope.map((v) => (v / length) * 6);
+      const [da, db] = [(slope[0] / length) * 6, (slope[1] / length) * 6];
       points.push([a - da, b - db], [a + da, b + db], GAP);
     }
   }
   return points;
 }
 
-function describe(settings, path, exact, paper) {
-  const head = effort(path, settings);
+/**
+ * Numbers inside an axis, one about every 25 pixels.
+ * @param {Plot["x"]} axis
+ * @param {number} from
+ * @param {number} to
+ */
+function between(axis, from, to) {
+  const n = Math.round(Math.abs(to - from) / 25);
+  return linspace(from, to, n + 2)
+    .slice(1, -1)
+    .map(axis.inverse);
+}
+
+/**
+ * @param {Settings} settings
+ * @param {Path} path
+ * @param {Path} exact
+ * @param {Plot} paper
+ */
+function report(settings, path, exact, paper) {
+  const head = account(path, settings);
   if (path.stopped) return head;
-  const end = path.ys.at(-1);
+  const end = endOf(path);
+  const at = end.length === 1 ? short(end[0]) : `(${Array.from(end, short).join(", ")})`;
+  const off = exact.stopped ? "" : `, off by ${short(distance(end, endOf(exact)))}`;
   const out = nodes(path).findIndex((p) => !paper.holds(p));
   const left = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}.`;
-  const off = exact.stopped ? "" : `, off by ${short(distance(end, exact.ys.at(-1)))}`;
-  const at = `y(${short(path.ts.at(-1))}) = ${end.length === 1 ? short(end[0]) : `(${end.map(short).join(", ")})`}`;
-  return `${head} ${at}${off}.${left}`;
+  return `${head} y(${short(path.ts[path.ts.length - 1])}) = ${at}${off}.${left}`;
 }
 
 export default { render };

@@ -1,91 +1,211 @@
 // LatentExplorer: a point of a latent space, its path along the field, the decoded curve.
-import { decode, distance, linspace, memo, mlpField, networkField, solve } from "./page/rk.mjs";
-import { GAP, clamp, coordinate, frame, handle, legend, plot, put, short, slider } from "./page/plot.mjs";
-import { effort, solverControls, trace } from "./page/solver_controls.mjs";
+import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
+import { mlpField, networkField } from "./page/network.mjs";
+import { GAP, handle, Plot } from "./page/plot.mjs";
+import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
+import { account, solverControls, trace } from "./page/solver_controls.mjs";
 
-const FINE = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
+/** @import { AnyModel, RenderProps } from "@anywidget/types" */
+/** @import { Figure, Memo } from "./page/frame.mjs" */
+/** @import { Field, Path, Span, Vector } from "./page/rk.mjs" */
+
+/**
+ * @typedef {(name: string) => any} Get the value of a trait
+ * @typedef {(z: Vector) => Vector} Look what a latent state decodes to
+ */
+
+const TOLERANCE = { rtol: 1e-6, atol: 1e-6 }; // of the path that is called exact
 const REACH = 3; // how far a coordinate can be pulled
+const WALKED = 10; // codes on the way
 
-// The point between two codes, with two of its coordinates shifted.
-export function codeOf(get) {
-  const [a, b, share] = ["start", "end", "share"].map(get);
-  const z = a.map((v, d) => v + share * (b[d] - v));
-  get("coordinates").forEach((c, d) => (z[c] += get("shift")[d]));
+/**
+ * The point between two codes at some share of the way.
+ * @param {Get} get
+ * @param {number} share
+ * @returns {number[]}
+ */
+function codeBetween(get, share) {
+  const [a, b] = [get("start"), get("end")];
+  return a.map((/** @type {number} */ v, /** @type {number} */ d) => v + share * (b[d] - v));
+}
+
+/**
+ * The point that the figure shows: between the two codes, with two coordinates shifted.
+ * @param {Get} get
+ */
+export function codeOf(get, shift = get("shift")) {
+  const z = codeBetween(get, get("share"));
+  get("coordinates").forEach((/** @type {number} */ c, /** @type {number} */ d) => {
+    z[c] += shift[d];
+  });
   return z;
 }
 
-// The decoder as a function of a latent state.
+/**
+ * The decoder as a function of a latent state.
+ * @param {Get} get
+ * @returns {Look}
+ */
 export function decoder(get) {
-  const look = mlpField({ widths: get("readout_widths"), activation: "elu", weights: decode(get("readout")) });
+  const [widths, weights] = [get("readout_widths"), get("readout")];
+  const look = mlpField({ widths, activation: "elu", weights });
   return (z) => look(0, z);
 }
 
-// The area that the arrow from the centre of a curve sweeps, positive counter-clockwise.
+/**
+ * The area that the arrow from the centre of a curve sweeps, positive counter-clockwise.
+ * @param {Vector[]} points
+ */
 export function sweptArea(points) {
   const middle = [0, 1].map((d) => points.reduce((sum, p) => sum + p[d], 0) / points.length);
   const arrows = points.map((p) => [p[0] - middle[0], p[1] - middle[1]]);
-  return arrows.slice(1).reduce((sum, [x, y], i) => sum + (arrows[i][0] * y - arrows[i][1] * x) / 2, 0);
+  const swept = (/** @type {number} */ i) => {
+    const [[a, b], [x, y]] = [arrows[i], arrows[i + 1]];
+    return (a * y - b * x) / 2;
+  };
+  return arrows.slice(1).reduce((sum, _, i) => sum + swept(i), 0);
 }
 
+/** @param {RenderProps} props */
 function render({ model, el }) {
-  const get = (name) => model.get(name);
-  const [network, look] = [memo(), decoder(get)];
-  const [a, b, pair] = ["start", "end", "coordinates"].map(get);
-  const names = pair.map((c) => `z${"₁₂₃₄₅₆₇₈₉"[c] ?? c + 1}`);
-  const flat = (z) => pair.map((c) => z[c]);
-  const figure = frame(el, model, { title: "A curve decoded from a point of the latent space", draw });
+  const get = (/** @type {string} */ name) => model.get(name);
+  const figure = frame(el, model, {
+    title: "A curve decoded from a point of the latent space",
+    draw,
+  });
+  const settings = addControls(figure, model);
+  const names = coordinateNames(get);
+  const title = `Latent coordinates ${names.join(" and ")}`;
+  const space = new Plot(figure, { title, height: 340 });
+  const paper = new Plot(figure, { title: "The decoded curve", height: 340 });
+  const place = codeHandle(space, model);
+  const look = decoder(get);
+  /** @type {[network: Memo<Field>, walks: Memo<Vector[]>]} */
+  const [network, walks] = [memo(), memo()];
+
+  function draw() {
+    const [[x, y], [u, v], t1] = ["window", "plane", "t_end"].map(get);
+    const [weights] = get("weights");
+    /** @type {Span} */
+    const span = [0, t1];
+    const how = settings();
+    const f = network(weights, () => networkField(get));
+    const exact = reference(f, codeOf(get), span, TOLERANCE);
+    const path = solve(f, codeOf(get), span, how);
+    space.set({ x: u, y: v, xlabel: names[0], ylabel: names[1] });
+    drawSpace(space, get, exact, path);
+    place();
+    paper.set({ x, y, equal: true, xlabel: "x₁", ylabel: "x₂" });
+    const walk = walks(`${t1} ${weights}`, () => curvesOnTheWay(get, f, span, look));
+    paper.line("walk", walk, "faint hair");
+    const ours = trace(path, 160, look);
+    paper.line("exact", trace(exact, 160, look), "exact wide");
+    paper.line("ours", ours, "ours thin");
+    paper.dots("nodes", path.ys.map(look), "ours");
+    if (path.stopped) return account(path, how);
+    return `${account(path, how)} ${turn(ours, exact, look)}`;
+  }
+
+  return figure.close;
+}
+
+/**
+ * @param {Get} get
+ * @returns {string[]}
+ */
+const coordinateNames = (get) =>
+  get("coordinates").map((/** @type {number} */ c) => `z${"₁₂₃₄₅₆₇₈₉"[c] ?? c + 1}`);
+
+/**
+ * The two coordinates that are drawn, of a latent state.
+ * @param {Get} get
+ * @returns {(z: Vector) => Vector}
+ */
+function flat(get) {
+  const [first, second] = get("coordinates");
+  return (z) => [z[first], z[second]];
+}
+
+/**
+ * @param {Figure} figure
+ * @param {AnyModel} model
+ */
+function addControls(figure, model) {
   slider(figure, model, "share", "Share of the way", { min: 0, max: 1, step: 0.01 });
-  names.forEach((name, d) => {
-    slider(figure, model, "shift", `Shift of ${name}`, { min: -REACH, max: REACH, lens: coordinate(d) });
+  coordinateNames((name) => model.get(name)).forEach((name, d) => {
+    const range = { min: -REACH, max: REACH, lens: coordinate(d) };
+    slider(figure, model, "shift", `Shift of ${name}`, range);
   });
   const settings = solverControls(figure, model);
-  slider(figure, model, "t_end", "End time", { min: 0.1, max: get("longest") });
+  slider(figure, model, "t_end", "End time", { min: 0.1, max: model.get("longest") });
   legend(figure, [
     ["ours", "your point, its path and its curve"],
     ["exact wide", "the same, solved exactly"],
     ["faint", "the ten steps of the walk; codes of other series"],
   ]);
-  const space = plot(figure, { title: `Latent coordinates ${names.join(" and ")}`, height: 340 });
-  const paper = plot(figure, { title: "The decoded curve", height: 340 });
-  const place = handle(space, "ours", {
-    at: () => flat(codeOf(get)),
+  return settings;
+}
+
+/**
+ * The point of the latent space, to be dragged.
+ * @param {Plot} space
+ * @param {AnyModel} model
+ */
+function codeHandle(space, model) {
+  const get = (/** @type {string} */ name) => model.get(name);
+  return handle(space, "ours", {
+    at: () => flat(get)(codeOf(get)),
     move: (...point) => {
-      const base = flat(codeOf((name) => (name === "shift" ? [0, 0] : get(name))));
-      put(model, "shift", point.map((v, d) => clamp(v - base[d], -REACH, REACH)));
+      const base = flat(get)(codeOf(get, [0, 0]));
+      put(
+        model,
+        "shift",
+        point.map((v, d) => clamp(v - base[d], -REACH, REACH)),
+      );
     },
   });
-  const walked = memo();
-  const curve = (path, { method }) => trace(path, method, 160, look);
-  const walk = linspace(0, 1, 10).map((share) => a.map((from, d) => from + share * (b[d] - from)));
+}
 
-  function draw() {
-    const [[x, y], [u, v]] = [get("window"), get("plane")];
-    const [how, span] = [settings(), [0, get("t_end")]];
-    const [weights] = get("weights");
-    const f = network(weights, () => networkField(get));
-    space.set({ x: u, y: v, xlabel: names[0], ylabel: names[1] });
-    paper.set({ x, y, equal: true, xlabel: "x₁", ylabel: "x₂" });
-    const [exact, path] = [FINE, how].map((one) => solve(f, codeOf(get), span, one));
-    const ours = curve(path, how);
-    const steps = () => walk.flatMap((z) => [...curve(solve(f, z, span, FINE), FINE), GAP]);
-    paper.line("walk", walked(span[1] + weights, steps), "faint hair");
-    paper.line("exact", curve(exact, FINE), "exact wide");
-    paper.line("ours", ours, "ours thin");
-    paper.dots("nodes", path.ys.map(look), "ours");
-    space.dots("codes", get("codes"), "faint");
-    space.line("line", [a, b].map(flat), "faint");
-    space.line("exact", trace(exact, "dopri5", 160, flat), "exact wide");
-    space.line("ours", trace(path, how.method, 160, flat), "ours thin");
-    place();
-    if (path.stopped) return effort(path, how);
-    const area = sweptArea(ours);
-    const off = short(distance(ours.at(-1), look(exact.ys.at(-1))));
-    const end = exact.stopped ? "" : `; its end is off by ${off}`;
-    const way = area < 0 ? "clockwise" : "counter-clockwise";
-    return `${effort(path, how)} The curve turns ${way} (swept area ${short(area)})${end}.`;
-  }
+/**
+ * The curves of the walk from one code to the other, with gaps between them.
+ * @param {Get} get
+ * @param {Field} f
+ * @param {Span} span
+ * @param {Look} look
+ */
+function curvesOnTheWay(get, f, span, look) {
+  return linspace(0, 1, WALKED).flatMap((share) => {
+    const path = reference(f, codeBetween(get, share), span, TOLERANCE);
+    return [...trace(path, 160, look), GAP];
+  });
+}
 
-  return figure.close;
+/**
+ * @param {Plot} space
+ * @param {Get} get
+ * @param {Path} exact
+ * @param {Path} path
+ */
+function drawSpace(space, get, exact, path) {
+  const ends = [get("start"), get("end")];
+  space.dots("codes", get("codes"), "faint");
+  space.line("line", ends.map(flat(get)), "faint");
+  space.line("exact", trace(exact, 160, flat(get)), "exact wide");
+  space.line("ours", trace(path, 160, flat(get)), "ours thin");
+}
+
+/**
+ * Which way a curve turns, and how far off it ends.
+ * @param {Vector[]} curve
+ * @param {Path} exact
+ * @param {Look} look
+ */
+function turn(curve, exact, look) {
+  const area = sweptArea(curve);
+  const way = area < 0 ? "clockwise" : "counter-clockwise";
+  const off = short(distance(curve[curve.length - 1], look(endOf(exact))));
+  const end = exact.stopped ? "" : `; its end is off by ${off}`;
+  return `The curve turns ${way} (swept area ${short(area)})${end}.`;
 }
 
 export default { render };

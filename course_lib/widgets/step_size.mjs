@@ -1,98 +1,166 @@
 // StepSizeExplorer: one step size, one path, and where it ends.
-import { FIXED, METHODS, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
-import { FIELDS, distance, linspace, sample, solve } from "./page/rk.mjs";
-import { choice, frame, hull, legend, plot, short, slider } from "./page/plot.mjs";
+import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
+import { drawn, errorAxes, Plot } from "./page/plot.mjs";
+import { distance, endOf, linspace, reference, sample, solve } from "./page/rk.mjs";
+import { effort } from "./page/solver_controls.mjs";
+import { FIELDS } from "./page/systems.mjs";
+import { FIXED, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
 
-const EXACT = { method: "dopri5", rtol: 1e-12, atol: 1e-14 };
+/** @import { RenderProps } from "@anywidget/types" */
+/** @import { Memo } from "./page/frame.mjs" */
+/** @import { Axes } from "./page/plot.mjs" */
+/** @import { Path, Vector } from "./page/rk.mjs" */
+
+/**
+ * @typedef {{ problem: string, method: string, step_size: number }} Traits
+ * @typedef {{ path: Path, error: number }} State a path, and its error at the end
+ */
+
 const SIZES = linspace(-2.5, 0.3, 29).map((e) => 10 ** e);
+const LARGEST = 2;
 
-const references = new Map();
-
-function reference(problem) {
+/**
+ * The path that every step size is measured by.
+ * @param {string} problem
+ */
+function exactPath(problem) {
   const { y0, span } = SYSTEMS[problem];
-  if (!references.has(problem)) references.set(problem, solve(FIELDS[problem], y0, span, EXACT));
-  return references.get(problem);
+  return reference(FIELDS[problem], y0, span);
 }
 
-// What the pictures show for one problem, method and step size; no DOM.
-export function stepSizeState({ problem, method, step_size: stepSize }) {
+/**
+ * What the pictures show for one problem, method and step size; no DOM.
+ * @param {Traits} traits
+ * @returns {State}
+ */
+export function stepSizeState({ problem, method, step_size }, exact = exactPath(problem)) {
   const { y0, span } = SYSTEMS[problem];
-  const exact = reference(problem);
-  const path = solve(FIELDS[problem], y0, span, { method, stepSize });
-  return { exact, path, error: distance(path.ys.at(-1), exact.ys.at(-1)) };
+  const path = solve(FIELDS[problem], y0, span, { method, step_size });
+  return { path, error: distance(endOf(path), endOf(exact)) };
 }
 
+/**
+ * Step sizes and their errors, as far as they tell something.
+ * @param {string} problem
+ * @param {string} method
+ * @param {Path} exact
+ * @returns {Vector[]}
+ */
+function sweep(problem, method, exact) {
+  return SIZES.flatMap((step_size) => {
+    const { path, error } = stepSizeState({ problem, method, step_size }, exact);
+    return path.stopped || !(error < 1e3) ? [] : [[step_size, drawn(error)]];
+  });
+}
+
+/** @param {RenderProps<Traits>} props */
 function render({ model, el }) {
-  let kept = { key: "" }; // what changes with problem and method only
   const title = "Numerical and exact path for a step size of your choice";
   const figure = frame(el, model, { title, draw });
   choice(figure, model, "problem", "Problem", PROBLEMS);
   choice(figure, model, "method", "Method", FIXED);
-  slider(figure, model, "step_size", "Step size h", { min: SIZES[0], max: 2, log: true });
-  legend(figure, [["exact wide", "exact"], ["ours", "numerical"]]);
-  const paths = plot(figure, { title: "The numerical path and the exact one", height: 300 });
-  const errors = plot(figure, { title: "Error at the end against step size", height: 300 });
-
-  function refresh(problem, method) {
-    if (kept.key === problem + method) return;
-    const times = linspace(...SYSTEMS[problem].span, 400);
-    const states = sample(reference(problem), times, "dopri5");
-    const sweep = SIZES.map((h) => [h, stepSizeState({ problem, method, step_size: h })]);
-    const known = sweep.filter(([, s]) => !s.path.stopped && s.error < 1e3);
-    kept = { key: problem + method, curve: onPaper(times, states) };
-    kept.errors = known.map(([h, s]) => [h, Math.max(s.error, 1e-12)]);
-  }
+  slider(figure, model, "step_size", "Step size h", { min: SIZES[0], max: LARGEST, log: true });
+  legend(figure, [
+    ["exact wide", "exact"],
+    ["ours", "numerical"],
+  ]);
+  const paths = new Plot(figure, { title: "The numerical path and the exact one", height: 300 });
+  const errors = new Plot(figure, { title: "Error at the end against step size", height: 300 });
+  /** @type {[exactly: Memo<Path>, curves: Memo<Vector[]>, sweeps: Memo<Vector[]>]} */
+  const [exactly, curves, sweeps] = [memo(), memo(), memo()];
 
   function draw() {
     const [problem, method] = [model.get("problem"), model.get("method")];
-    const h = model.get("step_size");
-    refresh(problem, method);
-    const { path, error } = stepSizeState({ problem, method, step_size: h });
-    const points = onPaper(path.ts, path.ys);
-    paths.set(sheet(problem));
-    paths.line("exact", kept.curve, "exact wide");
-    paths.line("ours", points, "ours thin");
-    paths.dots("nodes", points.length <= 400 ? points : [], "ours");
-    const [low, high] = hull(kept.errors.map(([, e]) => Math.log10(e)));
-    errors.set({
-      x: [SIZES[0], 2],
-      y: [10 ** Math.floor(low), 10 ** Math.ceil(high)],
-      xlog: true,
-      ylog: true,
-      xlabel: "step size h",
-      ylabel: "error at the end",
-    });
-    errors.line("sweep", kept.errors, "ours thin");
-    errors.dots("here", path.stopped ? [] : [[h, Math.max(error, 1e-12)]], "ours large");
-    return report(METHODS[method], h, path, error, points.findIndex((p) => !paths.holds(p)));
+    const step_size = model.get("step_size");
+    const exact = exactly(problem, () => exactPath(problem));
+    const state = stepSizeState({ problem, method, step_size }, exact);
+    const curve = curves(problem, () => smooth(problem, exact));
+    drawPaths(paths, problem, curve, state.path);
+    const known = sweeps(problem + method, () => sweep(problem, method, exact));
+    drawErrors(errors, known, step_size, state);
+    return report(step_size, state, paths);
   }
 
   return figure.close;
 }
 
-// A scalar is drawn against time, a pair in its plane.
+/**
+ * @param {string} problem
+ * @param {Path} path
+ */
+function smooth(problem, path) {
+  const times = linspace(...SYSTEMS[problem].span, 400);
+  return onPaper(times, sample(path, times));
+}
+
+/**
+ * Points of the plot: a scalar is drawn against time, a pair in its plane.
+ * @param {number[]} ts
+ * @param {Vector[]} ys
+ */
 const onPaper = (ts, ys) => ys.map((y, i) => (y.length === 1 ? [ts[i], y[0]] : y));
 
+/**
+ * @param {Plot} paper
+ * @param {string} problem
+ * @param {Vector[]} curve
+ * @param {Path} path
+ */
+function drawPaths(paper, problem, curve, path) {
+  const points = onPaper(path.ts, path.ys);
+  paper.set(sheet(problem));
+  paper.line("exact", curve, "exact wide");
+  paper.line("ours", points, "ours thin");
+  paper.dots("nodes", points.length <= 400 ? points : [], "ours");
+}
+
+/**
+ * @param {string} problem
+ * @returns {Axes}
+ */
 function sheet(problem) {
-  const { window: [first, second], span } = SYSTEMS[problem];
+  const { window, span } = SYSTEMS[problem];
+  const [first, second] = window;
   if (!second) return { x: span, y: first, xlabel: "time t", ylabel: "y" };
   const equal = first[1] - first[0] === second[1] - second[0];
   return { x: first, y: second, equal, xlabel: "y₁", ylabel: "y₂" };
 }
 
-// `out` is the first point outside the plot, or -1.
-function report(method, h, path, error, out) {
-  const steps = path.accepted;
-  const layers = method.c.length === 1 ? "layers" : `layers of ${method.c.length} stages each`;
-  const head = `${method.label}, h = ${short(h)}: ${steps} steps, ${path.nfe} evaluations of f.`;
-  const network = `As a network: a ResNet with ${steps} ${layers}.`;
-  if (path.stopped) {
-    const { t, why } = path.stopped;
-    const what = why === "not finite" ? "Unstable: the numbers overflowed after" : "Too many steps: it stopped at";
-    return `${head} ${what} t = ${short(t)}. ${network}`;
+/**
+ * @param {Plot} paper
+ * @param {Vector[]} known step sizes and their errors
+ * @param {number} step_size
+ * @param {State} here
+ */
+function drawErrors(paper, known, step_size, { path, error }) {
+  const labels = { xlabel: "step size h", ylabel: "error at the end", air: 0.08 };
+  const found = known.map(([, e]) => e);
+  paper.set(errorAxes([SIZES[0], LARGEST], found, labels));
+  paper.line("sweep", known, "ours thin");
+  paper.dots("here", path.stopped ? [] : [[step_size, drawn(error)]], "ours large");
+}
+
+/**
+ * @param {number} step_size
+ * @param {State} state
+ * @param {Plot} paper
+ */
+function report(step_size, { path, error }, paper) {
+  const { method, stopped, accepted, ts, ys } = path;
+  const stages = method.c.length;
+  const layers = stages === 1 ? "layers" : `layers of ${stages} stages each`;
+  const head = `${effort(path, { method: method.name, step_size })}.`;
+  const network = `As a network: a ResNet with ${accepted} ${layers}.`;
+  if (stopped) {
+    const overflow = stopped.why === "not finite";
+    const what = overflow
+      ? "Unstable: the numbers overflowed after"
+      : "Too many steps: it stopped at";
+    return `${head} ${what} t = ${short(stopped.t)}. ${network}`;
   }
-  const where = out < 0 ? "" : ` It left the plot at t = ${short(path.ts[out])}: unstable.`;
-  return `${head} Error at the end ${short(error)}.${where} ${network}`;
+  const out = onPaper(ts, ys).findIndex((point) => !paper.holds(point));
+  const left = out < 0 ? "" : ` It left the plot at t = ${short(ts[out])}: unstable.`;
+  return `${head} Error at the end ${short(error)}.${left} ${network}`;
 }
 
 export default { render };

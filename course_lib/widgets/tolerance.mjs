@@ -1,34 +1,72 @@
 // ToleranceExplorer: a tolerance, the steps it leads to, and the error that comes of it.
-import { ADAPTIVE, METHODS, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
-import { FIELDS, distance, linspace, sample, solve } from "./page/rk.mjs";
-import { choice, frame, hull, legend, plot, short, slider } from "./page/plot.mjs";
+import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
+import { decades, drawn, errorAxes, Plot } from "./page/plot.mjs";
+import { distance, linspace, reference, sample, solve } from "./page/rk.mjs";
+import { FIELDS } from "./page/systems.mjs";
+import { ADAPTIVE, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
 
-const TRUTH = { method: "dopri5", rtol: 1e-11, atol: 1e-13 };
+/** @import { RenderProps } from "@anywidget/types" */
+/** @import { Memo } from "./page/frame.mjs" */
+/** @import { Path, Vector } from "./page/rk.mjs" */
+
+/**
+ * @typedef {{ problem: string, method: string, rtol: number }} Traits
+ * @typedef {{ adaptive: number, fixed: number }} Errors the largest at the ends of the steps
+ * @typedef {[rtol: number, errors: Errors][]} Sweep
+ */
+/**
+ * An adaptive solve, and RK4 in equal steps of `step_size` for as many evaluations of f.
+ * @typedef {{ adaptive: Path, fixed: Path, step_size: number }} State
+ */
+
 const TOLERANCES = linspace(-8, -1, 15).map((e) => 10 ** e);
+const [TIGHTEST, LOOSEST] = [TOLERANCES[0], TOLERANCES[TOLERANCES.length - 1]];
 
-// The adaptive solve, and RK4 in equal steps for as many evaluations of f; no DOM.
+/**
+ * What the pictures show for one problem, method and tolerance; no DOM.
+ * @param {Traits} traits
+ * @returns {State}
+ */
 export function toleranceState({ problem, method, rtol }) {
   const { y0, span } = SYSTEMS[problem];
   const f = FIELDS[problem];
   const adaptive = solve(f, y0, span, { method, rtol, atol: rtol });
   const n = Math.max(1, Math.round(adaptive.nfe / 4));
-  const fixed = solve(f, y0, span, { method: "rk4", stepSize: (span[1] - span[0]) / n });
-  return { adaptive, fixed, stepSize: (span[1] - span[0]) / n };
+  const step_size = (span[1] - span[0]) / n;
+  return { adaptive, fixed: solve(f, y0, span, { method: "rk4", step_size }), step_size };
 }
 
-// The largest distance to the exact solution at the ends of the steps.
-function worst(path, truth) {
-  const exact = sample(truth, path.ts, "dopri5");
-  return Math.max(...path.ys.map((y, i) => distance(y, exact[i])));
+/**
+ * The largest errors at the ends of the steps.
+ * @param {State} state
+ * @param {Path} exact
+ * @returns {Errors}
+ */
+export function errorsOf({ adaptive, fixed }, exact) {
+  const worst = (/** @type {Path} */ { ts, ys }) => {
+    const there = sample(exact, ts);
+    return Math.max(...ys.map((y, i) => distance(y, there[i])));
+  };
+  return { adaptive: worst(adaptive), fixed: worst(fixed) };
 }
 
+/**
+ * Every tolerance with the errors it leads to.
+ * @param {string} problem
+ * @param {string} method
+ * @param {Path} exact
+ * @returns {Sweep}
+ */
+const sweep = (problem, method, exact) =>
+  TOLERANCES.map((rtol) => [rtol, errorsOf(toleranceState({ problem, method, rtol }), exact)]);
+
+/** @param {RenderProps<Traits>} props */
 function render({ model, el }) {
-  let kept = { key: "" }; // what changes with problem and method only
   const title = "Accepted and rejected steps for a tolerance of your choice";
   const figure = frame(el, model, { title, draw });
   choice(figure, model, "problem", "Problem", PROBLEMS);
   choice(figure, model, "method", "Method", ADAPTIVE);
-  const range = { min: TOLERANCES[0], max: TOLERANCES.at(-1), log: true, step: 0.05 };
+  const range = { min: TIGHTEST, max: LOOSEST, log: true, step: 0.05 };
   slider(figure, model, "rtol", "Tolerance", range);
   legend(figure, [
     ["exact wide", "exact"],
@@ -36,92 +74,116 @@ function render({ model, el }) {
     ["data", "rejected attempts"],
     ["rival", "RK4, equal steps, same cost"],
   ]);
-  const curves = plot(figure, {
-    title: "The first component over time, a dot at each step",
-    wide: true,
-  });
-  const sizes = plot(figure, { title: "Step size over time" });
-  const errors = plot(figure, { title: "Largest error against tolerance" });
-
-  function refresh(problem, method) {
-    if (kept.key === problem + method) return;
-    const { y0, span } = SYSTEMS[problem];
-    const truth = solve(FIELDS[problem], y0, span, TRUTH);
-    const times = linspace(...span, 500);
-    const curve = sample(truth, times, "dopri5").map((y, i) => [times[i], y[0]]);
-    kept = { key: problem + method, truth, curve };
-    kept.sweep = TOLERANCES.map((rtol) => {
-      const { adaptive, fixed } = toleranceState({ problem, method, rtol });
-      return [rtol, worst(adaptive, truth), worst(fixed, truth)];
-    });
-  }
+  const over = "The first component over time, a dot at each step";
+  const curves = new Plot(figure, { title: over, wide: true });
+  const sizes = new Plot(figure, { title: "Step size over time" });
+  const errors = new Plot(figure, { title: "Largest error against tolerance" });
+  /** @type {[exactly: Memo<Path>, lines: Memo<Vector[]>, sweeps: Memo<Sweep>]} */
+  const [exactly, lines, sweeps] = [memo(), memo(), memo()];
 
   function draw() {
     const [problem, method] = [model.get("problem"), model.get("method")];
+    const { y0, span } = SYSTEMS[problem];
     const rtol = model.get("rtol");
-    refresh(problem, method);
+    const exact = exactly(problem, () => reference(FIELDS[problem], y0, span));
     const state = toleranceState({ problem, method, rtol });
-    drawCurves(curves, problem, kept.curve, state);
+    const found = errorsOf(state, exact);
+    const line = lines(problem, () => smooth(problem, exact));
+    drawCurves(curves, problem, line, state);
     drawSizes(sizes, problem, state);
-    const found = { adaptive: worst(state.adaptive, kept.truth), fixed: worst(state.fixed, kept.truth) };
-    drawErrors(errors, kept.sweep, rtol, found);
-    return tell(METHODS[method], rtol, state, found);
+    const all = sweeps(problem + method, () => sweep(problem, method, exact));
+    drawErrors(errors, all, rtol, found);
+    return report(rtol, state, found);
   }
 
   return figure.close;
 }
 
-function drawCurves(paper, problem, curve, { adaptive, fixed }) {
-  const { span, window: ranges } = SYSTEMS[problem];
-  paper.set({ x: span, y: ranges[0], xlabel: "time t", ylabel: "y₁" });
-  const first = (path) => path.ts.map((t, i) => [t, path.ys[i][0]]);
-  paper.line("fixed", first(fixed), "rival thin");
-  paper.line("exact", curve, "exact wide");
-  paper.dots("steps", first(adaptive), "ours");
-  paper.bars("rejected", failures(adaptive).map((a) => a.t + a.h), 14, "data");
+/**
+ * The first component over time.
+ * @param {number[]} ts
+ * @param {Vector[]} ys
+ */
+const first = (ts, ys) => ts.map((t, i) => [t, ys[i][0]]);
+
+/**
+ * @param {string} problem
+ * @param {Path} path
+ */
+function smooth(problem, path) {
+  const times = linspace(...SYSTEMS[problem].span, 500);
+  return first(times, sample(path, times));
 }
 
-const failures = (path) => path.attempts.filter((a) => !a.accepted);
+/**
+ * @param {Plot} paper
+ * @param {string} problem
+ * @param {Vector[]} line
+ * @param {State} state
+ */
+function drawCurves(paper, problem, line, { adaptive, fixed }) {
+  const { span, window } = SYSTEMS[problem];
+  paper.set({ x: span, y: window[0], xlabel: "time t", ylabel: "y₁" });
+  paper.line("fixed", first(fixed.ts, fixed.ys), "rival thin");
+  paper.line("exact", line, "exact wide");
+  paper.dots("steps", first(adaptive.ts, adaptive.ys), "ours");
+  const failures = adaptive.attempts.filter((a) => !a.accepted);
+  const ends = failures.map((a) => a.t + a.h);
+  paper.bars("rejected", ends, 14, "data");
+}
 
-function drawSizes(paper, problem, { adaptive, stepSize }) {
+/**
+ * @param {Plot} paper
+ * @param {string} problem
+ * @param {State} state
+ */
+function drawSizes(paper, problem, { adaptive, step_size }) {
   const { span } = SYSTEMS[problem];
-  const tried = adaptive.attempts.map((a) => Math.log10(a.h));
-  const [low, high] = hull([...tried, Math.log10(stepSize)]);
-  paper.set({
-    x: span,
-    y: [10 ** Math.floor(low), 10 ** Math.ceil(high)],
-    ylog: true,
-    xlabel: "time t",
-    ylabel: "step size h",
-  });
-  const points = adaptive.steps.map((s) => [s.t, s.h]);
-  paper.line("fixed", span.map((t) => [t, stepSize]), "rival");
-  paper.line("sizes", points, "ours thin");
-  paper.dots("accepted", points, "ours");
-  paper.dots("rejected", failures(adaptive).map((a) => [a.t, a.h]), "data");
+  const { attempts } = adaptive;
+  const y = decades([...attempts.map((a) => a.h), step_size], 0.08);
+  paper.set({ x: span, y, ylog: true, xlabel: "time t", ylabel: "step size h" });
+  const points = (/** @type {boolean} */ accepted) =>
+    attempts.filter((a) => a.accepted === accepted).map((a) => [a.t, a.h]);
+  const equal = span.map((t) => [t, step_size]);
+  paper.line("fixed", equal, "rival");
+  paper.line("sizes", points(true), "ours thin");
+  paper.dots("accepted", points(true), "ours");
+  paper.dots("rejected", points(false), "data");
 }
 
-function drawErrors(paper, sweep, rtol, found) {
-  const floor = (e) => Math.max(e, 1e-12);
-  const seen = sweep.flatMap(([r, a, b]) => [r, floor(a), floor(b)]).filter((e) => e < 1e3);
-  const [low, high] = hull(seen.map(Math.log10), 0);
-  paper.set({
-    x: [TOLERANCES[0], TOLERANCES.at(-1)],
-    y: [10 ** Math.floor(low), 10 ** Math.ceil(high)],
-    xlog: true,
-    ylog: true,
-    xlabel: "tolerance",
-    ylabel: "largest error",
-  });
-  paper.line("equal", sweep.map(([r]) => [r, r]), "faint dashed");
-  paper.line("fixed", sweep.map(([r, , e]) => [r, floor(e)]), "rival thin");
-  paper.line("adaptive", sweep.map(([r, e]) => [r, floor(e)]), "ours thin");
-  paper.dots("fixed here", [[rtol, floor(found.fixed)]], "rival large");
-  paper.dots("here", [[rtol, floor(found.adaptive)]], "ours large");
+/**
+ * @param {Plot} paper
+ * @param {Sweep} all
+ * @param {number} rtol
+ * @param {Errors} here
+ */
+function drawErrors(paper, all, rtol, here) {
+  const labels = { xlabel: "tolerance", ylabel: "largest error" };
+  const equal = all.map(([r]) => [r, r]);
+  const adaptive = all.map(([r, e]) => [r, drawn(e.adaptive)]);
+  const fixed = all.map(([r, e]) => [r, drawn(e.fixed)]);
+  const seen = [equal, adaptive, fixed].flat().map(([, e]) => e);
+  paper.set(
+    errorAxes(
+      [TIGHTEST, LOOSEST],
+      seen.filter((e) => e < 1e3),
+      labels,
+    ),
+  );
+  paper.line("equal", equal, "faint dashed");
+  paper.line("fixed", fixed, "rival thin");
+  paper.line("adaptive", adaptive, "ours thin");
+  paper.dots("fixed here", [[rtol, drawn(here.fixed)]], "rival large");
+  paper.dots("here", [[rtol, drawn(here.adaptive)]], "ours large");
 }
 
-function tell(method, rtol, { adaptive, fixed }, found) {
-  const { accepted, rejected, nfe, stopped } = adaptive;
+/**
+ * @param {number} rtol
+ * @param {State} state
+ * @param {Errors} found
+ */
+function report(rtol, { adaptive, fixed }, found) {
+  const { method, accepted, rejected, nfe, stopped } = adaptive;
   const head =
     `${method.label}, tolerance ${short(rtol)}: ${accepted} steps accepted, ` +
     `${rejected} rejected, ${nfe} evaluations of f.`;

@@ -3,21 +3,39 @@
 // myst-nb leaves the state of every widget and a place for every view in the page. An
 // anywidget brings its own module as text: import it, give it a model that holds the state,
 // and let it render. This takes the place of require.js, html-manager and their hosts.
+//
+// Figures share most of their text. tools/share.py keeps each part of it once a page, under
+// `texts` beside the states, and a state then lists the places of its parts.
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: it keeps these names from the page
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
   const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
 
+  /**
+   * @typedef {(...args: any[]) => void} Listener
+   * @typedef {string | number[]} Text itself, or the places of its parts
+   * @typedef {{ model_module: string, state: Record<string, any> }} Saved
+   */
+
   // What anywidget calls a model: named values, and listeners to their changes.
   class Model {
+    /** @type {Record<string, any>} */
     #values;
+    /** @type {Map<string, Set<Listener>>} */
     #listeners = new Map();
 
+    /** @param {Record<string, any>} values */
     constructor(values) {
       this.#values = values;
     }
+    /** @param {string} name */
     get(name) {
       return this.#values[name];
     }
+    /**
+     * @param {string | Record<string, any>} name or many names with their values
+     * @param {any} [value]
+     */
     set(name, value) {
       if (typeof name === "object") {
         for (const [key, item] of Object.entries(name)) this.set(key, item);
@@ -29,12 +47,20 @@
         for (const listener of [...(this.#listeners.get(event) ?? [])]) listener({}, value);
       }
     }
+    /**
+     * @param {string} events
+     * @param {Listener} listener
+     */
     on(events, listener) {
       for (const event of events.split(" ")) {
-        if (!this.#listeners.has(event)) this.#listeners.set(event, new Set());
-        this.#listeners.get(event).add(listener);
+        const listeners = this.#listeners.get(event) ?? new Set();
+        this.#listeners.set(event, listeners.add(listener));
       }
     }
+    /**
+     * @param {string | null} [events] all of them unless given
+     * @param {Listener | null} [listener] all of them unless given
+     */
     off(events, listener) {
       if (!events) return this.#listeners.clear();
       for (const event of events.split(" ")) {
@@ -46,60 +72,86 @@
     send() {}
   }
 
+  /** @type {Map<string, Promise<any>>} */
   const modules = new Map();
 
+  /** @param {string} source */
   async function load(source) {
-    if (!modules.has(source)) {
-      const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      modules.set(
-        source,
-        import(url).then(async ({ default: made }) => {
-          URL.revokeObjectURL(url);
-          return typeof made === "function" ? made() : made;
-        }),
-      );
-    }
-    return modules.get(source);
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    const { default: made } = await import(url);
+    URL.revokeObjectURL(url);
+    return typeof made === "function" ? made() : made;
   }
 
+  /** @param {string} source */
+  function loaded(source) {
+    const widget = modules.get(source) ?? load(source);
+    modules.set(source, widget);
+    return widget;
+  }
+
+  /** @type {Set<string>} */
   const styles = new Set();
 
+  /** @param {string} css */
   function dress(css) {
     if (!css || styles.has(css)) return;
     styles.add(css);
     document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
   }
 
+  /** @type {Map<string, Model>} */
   const models = new Map();
 
+  /**
+   * Puts a figure in the place of its view.
+   * @param {Element} place
+   * @param {Record<string, Saved>} records by the names of the models
+   */
   async function start(place, records) {
     const el = document.createElement("div");
     el.className = "live-figure";
     place.replaceWith(el);
     try {
-      const id = JSON.parse(place.textContent).model_id;
+      const id = JSON.parse(place.textContent ?? "").model_id;
       const record = records[id];
       if (record?.model_module !== "anywidget") throw new Error("its state is not in the page");
-      const widget = await load(record.state._esm);
+      const widget = await loaded(record.state._esm);
       dress(record.state._css);
-      if (!models.has(id)) {
-        models.set(id, new Model(structuredClone(record.state)));
-        await widget.initialize?.({ model: models.get(id) });
+      let model = models.get(id);
+      if (!model) {
+        model = new Model(structuredClone(record.state));
+        models.set(id, model);
+        await widget.initialize?.({ model });
       }
-      await widget.render({ model: models.get(id), el });
+      await widget.render({ model, el });
       el.dataset.live = "started";
     } catch (error) {
       el.dataset.live = "failed";
       el.setAttribute("role", "alert");
-      el.textContent = `This live figure could not start: ${error.message}`;
+      el.textContent = `This live figure could not start: ${/** @type {Error} */ (error).message}`;
     }
   }
 
-  async function startAll() {
-    const records = {};
-    for (const script of document.querySelectorAll(STATE)) {
-      Object.assign(records, JSON.parse(script.textContent).state);
+  /**
+   * The states of a page, with the texts that they share.
+   * @param {Element} script
+   * @returns {Record<string, Saved>}
+   */
+  function saved(script) {
+    const { state, texts } = JSON.parse(script.textContent ?? "");
+    const whole = (/** @type {Text} */ text) =>
+      Array.isArray(text) ? text.map((place) => texts[place]).join("\n") : text;
+    for (const record of Object.values(state)) {
+      if (record.model_module !== "anywidget") continue;
+      record.state._esm = whole(record.state._esm);
+      record.state._css = whole(record.state._css);
     }
+    return state;
+  }
+
+  async function startAll() {
+    const records = Object.assign({}, ...[...document.querySelectorAll(STATE)].map(saved));
     await Promise.all([...document.querySelectorAll(VIEW)].map((place) => start(place, records)));
     document.documentElement.dataset.live = "ready";
   }

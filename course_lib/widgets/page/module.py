@@ -5,59 +5,54 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from course_lib.solvers.tableaus import METHODS
+from course_lib.solvers import METHODS
 from course_lib.systems import SYSTEMS
+
+__all__ = [
+    "ADAPTIVE",
+    "FIGURES",
+    "FIXED",
+    "MAX_STEPS",
+    "PAGE",
+    "PROBLEMS",
+    "TABLES",
+    "module",
+    "parts",
+    "script",
+    "tables",
+]
 
 PAGE = Path(__file__).parent
 FIGURES = PAGE.parent
 TABLES = "page/tables.mjs"  # made here, of what Python knows
 MAX_STEPS = 10_000  # of one solve; the paths of a fan or a cloud share them
-LABELS = {
-    "euler": "Euler",
-    "midpoint": "Midpoint",
-    "heun": "Heun",
-    "rk4": "RK4",
-    "bosh3": "Bogacki–Shampine 3",
-    "dopri5": "Dormand–Prince 5",
-    "tsit5": "Tsitouras 5",
-}
 FIXED = [name for name, method in METHODS.items() if not method.adaptive]
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
 PROBLEMS = [name for name in SYSTEMS if name != "ring"]  # the ring is for the adjoint
 
+# What the browser needs of a method and of a system.
+METHOD = ("name", "label", "order", "c", "a", "b", "b_error", "dense", "fsal")
+SYSTEM = ("label", "y0", "span", "window")
+
+BLOCK = r"/\*\*(?:(?!\*/)[\s\S])*\*/"
+JSDOC = re.compile(rf"^[ \t]*{BLOCK}\n|{BLOCK} ?", re.MULTILINE)
+IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w./]+)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
+
 
 @cache
 def tables() -> str:
-    """The JavaScript module with the methods and the systems as Python has them."""
-    methods = {
-        name: {
-            key: value
-            for key, value in asdict(method).items()
-            if key in ("name", "order", "c", "a", "b", "b_error", "dense")
-        }
-        | {"fsal": method.fsal, "label": LABELS[name]}
-        for name, method in METHODS.items()
-    }
-    systems = {
-        name: {
-            "label": system.label,
-            "y0": system.y0,
-            "span": system.span,
-            "window": system.window,
-        }
-        for name, system in SYSTEMS.items()
-    }
+    """Return the JavaScript module with the methods and the systems as Python has them."""
     constants = {
         "MAX_STEPS": MAX_STEPS,
-        "METHODS": methods,
-        "FIXED": [[name, LABELS[name]] for name in FIXED],
-        "ADAPTIVE": [[name, LABELS[name]] for name in ADAPTIVE],
+        "METHODS": _rows(METHODS, METHOD),
+        "FIXED": [[name, METHODS[name].label] for name in FIXED],
+        "ADAPTIVE": [[name, METHODS[name].label] for name in ADAPTIVE],
         "PROBLEMS": [[name, SYSTEMS[name].label] for name in PROBLEMS],
-        "SYSTEMS": systems,
+        "SYSTEMS": _rows(SYSTEMS, SYSTEM),
     }
     return "".join(
         f"export const {name} = {json.dumps(value, separators=(',', ':'))};\n"
@@ -65,36 +60,43 @@ def tables() -> str:
     )
 
 
+def _rows(things: dict, columns: tuple[str, ...]) -> dict:
+    """Return some attributes of each thing, by its name."""
+    return {
+        name: {column: getattr(thing, column) for column in columns}
+        for name, thing in things.items()
+    }
+
+
 def script(name: str) -> str:
-    """A JavaScript file as it travels in a page: without comment lines, empty ones and
-    indentation. No text in these files runs over a line's end.
+    """Return a JavaScript file as it travels: without JSDoc.
+
+    A third of a file is JSDoc, which is for those who change it.
     """
-    text = (FIGURES / name).read_text(encoding="utf-8")
-    text = re.sub(r"^[ \t]*(//.*)?\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
-
-
-IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w./]+)";\n', re.MULTILINE)
+    return JSDOC.sub("", (FIGURES / name).read_text(encoding="utf-8"))
 
 
 @cache
-def module(name: str) -> str:
-    """One self-contained module: the file and everything it imports, one after the
-    other, for anywidget takes a single text.
+def parts(name: str) -> tuple[str, ...]:
+    """Return a file and all that it imports, what is imported first, without imports."""
+    found: dict[str, str] = {}
 
-    The files share one scope, so a name may be defined in one of them only.
-    """
-    parts, seen = [], set()
-
-    def add(file: str):
-        if file in seen:
+    def add(file: str) -> None:
+        if file in found:
             return
-        seen.add(file)
         source = tables() if file == TABLES else script(file)
         for dependency in IMPORT.findall(source):
             add(posixpath.normpath(posixpath.join(posixpath.dirname(file), dependency)))
-        source = IMPORT.sub("", source)
-        parts.append(re.sub(r"^export (?!default)", "", source, flags=re.MULTILINE))
+        found[file] = EXPORT.sub("", IMPORT.sub("", source))
 
     add(name)
-    return "\n".join(parts)
+    return tuple(found.values())
+
+
+def module(name: str) -> str:
+    """Return a file and all that it imports as one self-contained module.
+
+    anywidget takes a single text. The files share one scope, so a name may be defined
+    in one of them only.
+    """
+    return "\n".join(parts(name))

@@ -1,233 +1,175 @@
-// What every live figure is made of: a frame with controls and a status line, plots with
-// axes, lines and handles. Colours and sizes are in live.css; nothing here knows an ODE.
+// Plots: axes, lines, dots and points to drag.
+import { clamp, element, fill, memo, shape, short, tidy, unique } from "./frame.mjs";
 
-const SVG = "http://www.w3.org/2000/svg";
+/** @import { Figure, Memo } from "./frame.mjs" */
+/** @import { Vector } from "./rk.mjs" */
 
-export function element(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-export function shape(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, tag), attributes, children);
-}
-
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-// Every figure is a module of its own, so a count alone would not do.
-const tag = Math.random().toString(36).slice(2);
-let count = 0;
-const unique = () => `live-${tag}-${count++}`;
-
-// --- the frame ---------------------------------------------------------------------------
-
-// A figure in `el` that calls `draw()` once a frame after any trait of the model changed,
-// and says what `draw` returns. An error becomes a message in the figure.
-export function frame(el, model, { title, draw }) {
-  const controls = element("div", { class: "live-controls" });
-  const plots = element("div", { class: "live-plots" });
-  const status = element("p", { class: "live-status", "aria-live": "polite" });
-  const root = element("div", { class: "live", role: "group", "aria-label": title });
-  root.append(controls, plots, status);
-  el.append(root);
-  let asked = 0;
-  const redraw = () => {
-    asked = 0;
-    let said;
-    try {
-      said = draw();
-      root.classList.remove("live-failed");
-    } catch (error) {
-      said = `This figure could not be drawn: ${error.message}`;
-      root.classList.add("live-failed");
-    }
-    if (said !== status.textContent) status.textContent = said;
-    root.dataset.drawn = Number(root.dataset.drawn ?? 0) + 1;
-  };
-  const ask = () => (asked ||= requestAnimationFrame(redraw));
-  model.on("change", ask);
-  const watch = new ResizeObserver(ask);
-  watch.observe(plots);
-  const close = () => {
-    model.off("change", ask);
-    watch.disconnect();
-  };
-  return { controls, plots, ask, close };
-}
-
-// Tell the kernel of every move at once. Jupyter sends one message at a time, keeps the
-// newest of those that wait, and only then knows the echo of a move from a newer move.
-export function put(model, name, value) {
-  model.set(name, value);
-  model.save_changes();
-}
-
-// --- controls ----------------------------------------------------------------------------
-
-export function choice(figure, model, name, label, options) {
-  const input = element("select", { "data-lm-suppress-shortcuts": "true" });
-  for (const [value, text] of options) input.append(new Option(text, value));
-  bind(figure, model, name, input, {
-    show: (value) => (input.value = value),
-    read: () => input.value,
-  });
-  return labelled(figure, label, input);
-}
-
-// A slider for a number, on a logarithmic scale if `log`. `lens` reads and writes the
-// number where the trait holds more than that, such as one coordinate of a point.
-export function slider(figure, model, name, label, options) {
-  const { min, max, step, log = false, format = short, lens = identity } = options;
-  const [to, from] = log ? [Math.log10, (x) => 10 ** x] : [(x) => x, (x) => x];
-  const input = element("input", {
-    type: "range",
-    min: to(min),
-    max: to(max),
-    step: step ?? (log ? 0.01 : (max - min) / 200),
-    "data-lm-suppress-shortcuts": "true",
-  });
-  // The input says its value already.
-  const output = element("output", { "aria-live": "off" });
-  bind(figure, model, name, input, {
-    show: (held) => {
-      const value = lens.get(held);
-      input.value = to(value);
-      output.textContent = format(value);
-      input.setAttribute("aria-valuetext", format(value));
-    },
-    read: () => lens.set(model.get(name), tidy(from(Number(input.value)))),
-  });
-  return labelled(figure, label, input, output);
-}
-
-const identity = { get: (x) => x, set: (_, x) => x };
-
-export const coordinate = (d) => ({
-  get: (point) => point[d],
-  set: (point, x) => point.with(d, x),
-});
-
-export const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
-
-const tidy = (x) => Number(x.toPrecision(6));
-
-function bind(figure, model, name, input, { show, read }) {
-  input.addEventListener("input", () => put(model, name, read()));
-  const update = () => show(model.get(name));
-  model.on(`change:${name}`, update);
-  update();
-}
-
-function labelled(figure, label, input, ...more) {
-  input.id = unique();
-  const box = element("div", { class: "live-control" });
-  box.append(element("label", { for: input.id }, label), input, ...more);
-  figure.controls.append(box);
-  return { box, input, hide: (hidden) => (box.hidden = hidden) };
-}
-
-// --- numbers as people read them ---------------------------------------------------------
-
-export function short(x) {
-  if (x === 0) return "0";
-  const size = Math.abs(x);
-  const text = size < 1e-3 || size >= 1e5 ? x.toExponential(1) : String(Number(x.toPrecision(3)));
-  return text.replace(".0e", "e").replace("e+", "e").replaceAll("-", "−");
-}
-
-// --- plots -------------------------------------------------------------------------------
+/**
+ * @typedef {[low: number, high: number]} Range
+ * @typedef {{ left: number, right: number, top: number, bottom: number }} Area in pixels
+ */
+/**
+ * From numbers to pixels, and back with `inverse`.
+ * @typedef {((v: number) => number) & { inverse: (p: number) => number }} Scale
+ */
+/**
+ * The axes of a plot.
+ * @typedef {object} Axes
+ * @property {Range} x
+ * @property {Range} y
+ * @property {string} xlabel
+ * @property {string} ylabel
+ * @property {boolean} [xlog]
+ * @property {boolean} [ylog]
+ * @property {boolean} [equal] a unit is as long across as it is up
+ */
 
 const MARGIN = { left: 46, right: 16, top: 8, bottom: 36 };
 
-// One plot: `set` its ranges, then draw into it by name; what has the same name is replaced.
-export function plot(figure, { title, height = 260, wide = false }) {
-  const id = unique();
-  const axes = shape("g", { class: "live-axes" });
-  const inside = shape("g", { "clip-path": `url(#${id}-clip)` });
-  const above = shape("g");
-  const window_ = shape("rect");
-  const svg = shape("svg", { role: "img", "aria-labelledby": `${id}-title`, class: "live-plot" });
-  svg.append(
-    shape("title", { id: `${id}-title` }, title),
-    shape("defs", {}, shape("clipPath", { id: `${id}-clip` }, window_)),
-    axes,
-    inside,
-    above,
-  );
-  const box = element("div", { class: wide ? "live-box live-row" : "live-box" }, svg);
-  figure.plots.append(box);
-  const layers = new Map();
-  let drawn = "";
-  const self = { svg, above, set, line, dots, bars, holds, x: null, y: null, area: null };
+/** A point that breaks a line. */
+export const GAP = [NaN, NaN];
 
-  function set(ranges) {
-    const width = Math.max(240, Math.floor(box.clientWidth));
-    const key = JSON.stringify([ranges, width]);
-    if (key === drawn) return self;
-    drawn = key;
-    const area = {
-      left: MARGIN.left,
-      right: width - MARGIN.right,
-      top: MARGIN.top,
-      bottom: height - MARGIN.bottom,
-    };
-    self.area = area;
-    const fitted = ranges.equal ? squared(ranges, area) : ranges;
-    self.x = scale(fitted.x, [area.left, area.right], ranges.xlog);
-    self.y = scale(fitted.y, [area.bottom, area.top], ranges.ylog);
-    fill(svg, { viewBox: `0 0 ${width} ${height}`, width, height }, []);
-    fill(window_, { x: area.left, y: area.top }, []);
-    fill(window_, { width: area.right - area.left, height: area.bottom - area.top }, []);
-    axes.replaceChildren(...axis(self, area, ranges, height));
-    return self;
+/** One plot: `set` its axes, then draw into it by name; what has the same name is replaced. */
+export class Plot {
+  /** @type {Area} */
+  area = { left: 0, right: 1, top: 0, bottom: 1 };
+  x = scale([0, 1], [0, 1]);
+  y = scale([0, 1], [1, 0]);
+  svg = shape("svg", { role: "img", class: "live-plot" });
+  /** What is drawn over lines and dots: handles and words. */
+  above = shape("g");
+  #axes = shape("g", { class: "live-axes" });
+  #window = shape("rect");
+  #inside = shape("g");
+  /** @type {Map<string, SVGPathElement>} */
+  #layers = new Map();
+  /** @type {Memo<void>} */
+  #fitted = memo();
+  #box;
+  #height;
+
+  /**
+   * @param {Figure} figure
+   * @param {{ title: string, height?: number, wide?: boolean }} options
+   */
+  constructor(figure, { title, height = 260, wide = false }) {
+    const id = unique();
+    const clip = shape("clipPath", { id: `${id}-clip` }, this.#window);
+    fill(this.#inside, { "clip-path": `url(#${id}-clip)` });
+    fill(this.svg, { "aria-labelledby": `${id}-title` }, [
+      shape("title", { id: `${id}-title` }, title),
+      shape("defs", {}, clip),
+      this.#axes,
+      this.#inside,
+      this.above,
+    ]);
+    this.#height = height;
+    this.#box = element("div", { class: wide ? "live-box live-row" : "live-box" }, this.svg);
+    figure.plots.append(this.#box);
   }
 
-  // Whether a point [x, y] can be seen, its own border included.
-  function holds([u, v]) {
-    const { left, right, top, bottom } = self.area;
-    const [px, py] = [self.x(u), self.y(v)];
+  /** @param {Axes} axes */
+  set(axes) {
+    const width = Math.max(240, Math.floor(this.#box.clientWidth));
+    this.#fitted(JSON.stringify([axes, width]), () => this.#fit(axes, width));
+  }
+
+  /**
+   * @param {Axes} axes
+   * @param {number} width
+   */
+  #fit(axes, width) {
+    const height = this.#height;
+    const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
+    const { left, top } = MARGIN;
+    this.area = { left, right, top, bottom };
+    const ranges = axes.equal ? squared(axes, this.area) : axes;
+    this.x = scale(ranges.x, [left, right], axes.xlog);
+    this.y = scale(ranges.y, [bottom, top], axes.ylog);
+    fill(this.svg, { viewBox: `0 0 ${width} ${height}`, width, height });
+    fill(this.#window, { x: left, y: top, width: right - left, height: bottom - top });
+    this.#axes.replaceChildren(...axis(this, axes, height));
+  }
+
+  /**
+   * Whether a point [x, y] can be seen, the border included.
+   * @param {Vector} point
+   */
+  holds([u, v]) {
+    const { left, right, top, bottom } = this.area;
+    const [px, py] = [this.x(u), this.y(v)];
     return px > left - 1 && px < right + 1 && py > top - 1 && py < bottom + 1;
   }
 
-  function layer(name) {
-    if (!layers.has(name)) {
-      layers.set(name, shape("path"));
-      inside.append(layers.get(name));
+  /**
+   * @param {string} name
+   * @param {string} style
+   * @param {string} d
+   */
+  #draw(name, style, d) {
+    let layer = this.#layers.get(name);
+    if (!layer) {
+      layer = shape("path");
+      this.#layers.set(name, layer);
+      this.#inside.append(layer);
     }
-    return layers.get(name);
+    fill(layer, { class: style, d });
   }
 
-  // A path through points [x, y], broken where one is not finite.
-  function line(name, points, style) {
-    fill(layer(name), { class: `live-line ${style}`, d: path(points, self) }, []);
+  /**
+   * A line through points [x, y], broken where one is not finite.
+   * @param {string} name
+   * @param {Vector[]} points
+   * @param {string} style
+   */
+  line(name, points, style) {
+    this.#draw(name, `live-line ${style}`, outline(points, this.x, this.y));
   }
 
-  // Round marks: zero-length strokes with round caps, so that thousands cost one node.
-  function dots(name, points, style) {
-    const d = points.map((p) => `M${pixel(near(self.x(p[0])))} ${pixel(near(self.y(p[1])))}h0`).join("");
-    fill(layer(name), { class: `live-dots ${style}`, d }, []);
+  /**
+   * Round marks: zero-length strokes with round caps, so that thousands cost one node.
+   * @param {string} name
+   * @param {Vector[]} points
+   * @param {string} style
+   */
+  dots(name, points, style) {
+    const marks = points.map(([u, v]) => `M${pixel(near(this.x(u)))} ${pixel(near(this.y(v)))}h0`);
+    this.#draw(name, `live-dots ${style}`, marks.join(""));
   }
 
-  // Short upright strokes from the bottom of the plot, one for each x.
-  function bars(name, xs, length, style) {
-    const foot = height - MARGIN.bottom;
-    const d = xs.map((x) => `M${pixel(self.x(x))} ${foot}v${-length}`).join("");
-    fill(layer(name), { class: `live-line ${style}`, d }, []);
+  /**
+   * Short upright strokes from the bottom of the plot, one for each x.
+   * @param {string} name
+   * @param {number[]} xs
+   * @param {number} length in pixels
+   * @param {string} style
+   */
+  bars(name, xs, length, style) {
+    const strokes = xs.map((x) => `M${pixel(this.x(x))} ${this.area.bottom}v${-length}`);
+    this.#draw(name, `live-line ${style}`, strokes.join(""));
   }
-
-  return self;
 }
 
-// A point that breaks a line.
-export const GAP = [NaN, NaN];
-
+/**
+ * A number of pixels, to a tenth.
+ * @param {number} v
+ */
 const pixel = (v) => Math.round(v * 10) / 10;
 
-// Points closer than two pixels to the one before are left out, but for the last.
-function path(points, { x, y }) {
+/**
+ * Far outside the window a renderer loses precision: hold the pen nearby.
+ * @param {number} v
+ */
+const near = (v) => clamp(v, -1e5, 1e5);
+
+/**
+ * The `d` of a line through points, broken where one is not finite. Points closer than two
+ * pixels to the one before are left out, but for the last.
+ * @param {Vector[]} points
+ * @param {(v: number) => number} x
+ * @param {(v: number) => number} y
+ */
+export function outline(points, x, y) {
   let d = "";
   let pen = "M";
   let [fromX, fromY] = [NaN, NaN];
@@ -237,7 +179,6 @@ function path(points, { x, y }) {
       const next = points[i + 1];
       const between = pen === "L" && next && Number.isFinite(next[0] + next[1]);
       if (between && Math.abs(px - fromX) < 2 && Math.abs(py - fromY) < 2) continue;
-      // Far outside the window a renderer loses precision: hold the pen nearby.
       d += `${pen}${pixel(near(px))} ${pixel(near(py))}`;
       [fromX, fromY] = [px, py];
       pen = "L";
@@ -248,22 +189,33 @@ function path(points, { x, y }) {
   return d;
 }
 
-const near = (v) => clamp(v, -1e5, 1e5);
+// --- axes ------------------------------------------------------------------------------
 
-function scale([low, high], [from, to], log = false) {
-  const f = log ? Math.log10 : (v) => v;
+/**
+ * @param {Range} range
+ * @param {[from: number, to: number]} pixels
+ * @returns {Scale}
+ */
+export function scale([low, high], [from, to], log = false) {
+  const f = log ? Math.log10 : (/** @type {number} */ v) => v;
   const [a, b] = [f(low), f(high)];
-  const map = (v) => from + ((f(v) - a) / (b - a)) * (to - from);
-  map.inverse = (p) => {
+  const map = (/** @type {number} */ v) => from + ((f(v) - a) / (b - a)) * (to - from);
+  const inverse = (/** @type {number} */ p) => {
     const v = a + ((p - from) / (to - from)) * (b - a);
     return log ? 10 ** v : v;
   };
-  return map;
+  return Object.assign(map, { inverse });
 }
 
-// Widen one range so that a unit is as long across as it is up.
-function squared({ x, y }, { left, right, top, bottom }) {
+/**
+ * Widen one range so that a unit is as long across as it is up.
+ * @param {{ x: Range, y: Range }} ranges
+ * @param {Area} area
+ * @returns {{ x: Range, y: Range }}
+ */
+export function squared({ x, y }, { left, right, top, bottom }) {
   const unit = Math.max((x[1] - x[0]) / (right - left), (y[1] - y[0]) / (bottom - top));
+  /** @type {(range: Range, pixels: number) => Range} */
   const around = ([low, high], pixels) => {
     const [middle, half] = [(low + high) / 2, (unit * pixels) / 2];
     return [middle - half, middle + half];
@@ -271,78 +223,132 @@ function squared({ x, y }, { left, right, top, bottom }) {
   return { x: around(x, right - left), y: around(y, bottom - top) };
 }
 
-function axis(self, { left, right, top, bottom }, { xlog, ylog, xlabel, ylabel }, height) {
-  const [x0, x1] = [self.x.inverse(left), self.x.inverse(right)];
-  const [y0, y1] = [self.y.inverse(bottom), self.y.inverse(top)];
+/**
+ * The axes as shapes: lines, ticks and words.
+ * @param {Plot} plot
+ * @param {Axes} axes
+ * @param {number} height of the plot
+ */
+function axis({ area, x, y }, { xlog, ylog, xlabel, ylabel }, height) {
+  const { left, right, top, bottom } = area;
   const parts = [shape("path", { class: "live-axis", d: `M${left} ${top}V${bottom}H${right}` })];
-  for (const v of ticks(x0, x1, (right - left) / 70, xlog)) {
-    const x = pixel(self.x(v));
-    parts.push(shape("path", { class: "live-grid", d: `M${x} ${top}V${bottom}` }));
-    parts.push(text(x, bottom + 15, tick(v, xlog), "middle"));
+  const grid = (/** @type {string} */ d) => parts.push(shape("path", { class: "live-grid", d }));
+  const words = [];
+  for (const v of ticks(x.inverse(left), x.inverse(right), (right - left) / 70, xlog)) {
+    grid(`M${pixel(x(v))} ${top}V${bottom}`);
+    words.push(text(pixel(x(v)), bottom + 15, tick(v, xlog), "middle"));
   }
-  for (const v of ticks(y0, y1, (bottom - top) / 45, ylog)) {
-    const y = pixel(self.y(v));
-    parts.push(shape("path", { class: "live-grid", d: `M${left} ${y}H${right}` }));
-    parts.push(text(left - 5, y + 4, tick(v, ylog), "end"));
+  for (const v of ticks(y.inverse(bottom), y.inverse(top), (bottom - top) / 45, ylog)) {
+    grid(`M${left} ${pixel(y(v))}H${right}`);
+    words.push(text(left - 5, pixel(y(v)) + 4, tick(v, ylog), "end"));
   }
-  parts.push(text((left + right) / 2, height - 5, xlabel, "middle"));
+  words.push(text((left + right) / 2, height - 5, xlabel, "middle"));
   const turned = text(0, 0, ylabel, "middle");
   turned.setAttribute("transform", `translate(11 ${(top + bottom) / 2}) rotate(-90)`);
-  return [...parts, turned];
+  return [...parts, ...words, turned];
 }
 
-const text = (x, y, content, anchor) => shape("text", { x, y, "text-anchor": anchor }, content);
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} content
+ * @param {"start" | "middle" | "end"} anchor
+ */
+export const text = (x, y, content, anchor) =>
+  shape("text", { x, y, "text-anchor": anchor }, content);
 
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
-function tick(v, log) {
+/**
+ * A number at an axis.
+ * @param {number} v
+ */
+export function tick(v, log = false) {
   if (!log) return short(v);
   const exponent = Math.round(Math.log10(v));
-  const digits = [...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[digit]).join("");
-  return `10${exponent < 0 ? "⁻" : ""}${digits}`;
+  const digits = [...String(Math.abs(exponent))].map((digit) => SUPERSCRIPTS[Number(digit)]);
+  return `10${exponent < 0 ? "⁻" : ""}${digits.join("")}`;
 }
 
-// About `n` round numbers between a and b; powers of ten on a logarithmic axis.
+/**
+ * About `n` round numbers between a and b; powers of ten on a logarithmic axis.
+ * @param {number} a
+ * @param {number} b
+ * @param {number} n
+ */
 export function ticks(a, b, n, log = false) {
   if (log) {
-    const [low, high] = [Math.ceil(Math.log10(a) - 1e-9), Math.floor(Math.log10(b) + 1e-9)];
-    const every = Math.max(1, Math.ceil((high - low + 1) / Math.max(n, 2)));
-    const exponents = Array.from({ length: Math.max(0, high - low + 1) }, (_, i) => low + i);
+    const exponents = integers(Math.log10(a), Math.log10(b));
+    const every = Math.max(1, Math.ceil(exponents.length / Math.max(n, 2)));
     return exponents.filter((e) => e % every === 0).map((e) => 10 ** e);
   }
   const rough = (b - a) / Math.max(n, 1);
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((m) => m * power >= rough * 0.999);
-  const first = Math.ceil(a / step - 1e-9);
-  const last = Math.floor(b / step + 1e-9);
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => tidy((first + i) * step));
+  const step = power * ([1, 2, 5].find((m) => m * power >= rough * 0.999) ?? 10);
+  return integers(a / step, b / step).map((i) => tidy(i * step));
 }
 
-// A range that holds all finite values, with some air.
-export function hull(values, air = 0.08) {
-  const known = values.filter(Number.isFinite);
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+/**
+ * The whole numbers from a to b, but for rounding.
+ * @param {number} a
+ * @param {number} b
+ */
+function integers(a, b) {
+  const [first, last] = [Math.ceil(a - 1e-9), Math.floor(b + 1e-9)];
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
+}
+
+/**
+ * Whole powers of ten around all of some positive numbers. `air` is left on either side, as
+ * a share of what the exponents span; if that is nothing, one power of ten.
+ * @param {number[]} values
+ * @returns {Range}
+ */
+export function decades(values, air = 0) {
+  const exponents = values.map(Math.log10).filter(Number.isFinite);
+  const [low, high] = [Math.min(...exponents), Math.max(...exponents)];
   const extra = (high - low) * air || 1;
-  return [low - extra, high + extra];
+  return [10 ** Math.floor(low - extra), 10 ** Math.ceil(high + extra)];
 }
 
-// --- a legend, and points to drag ----------------------------------------------------------
+// --- errors ----------------------------------------------------------------------------
 
-export function legend(figure, entries) {
-  const list = element("ul", { class: "live-legend" });
-  for (const [style, text_] of entries) {
-    list.append(element("li", {}, element("span", { class: `live-swatch ${style}` }), text_));
-  }
-  figure.plots.before(list);
-}
+/**
+ * An error as it is drawn: there is no zero on a logarithmic axis.
+ * @param {number} error
+ */
+export const drawn = (error) => Math.max(error, 1e-12);
 
-// A point of the plot that pointer and touch can move; sliders do the same by keyboard.
-// `at()` says where it is, `move(x, y)` what to do with a new place.
-export function handle(plot_, style, { at, move }) {
+/**
+ * The axes of errors over a step size or a tolerance.
+ * @param {Range} x
+ * @param {number[]} errors
+ * @param {{ xlabel: string, ylabel: string, air?: number }} options
+ * @returns {Axes}
+ */
+export const errorAxes = (x, errors, { air, ...labels }) => ({
+  x,
+  y: decades(errors, air),
+  xlog: true,
+  ylog: true,
+  ...labels,
+});
+
+// --- a point to drag -------------------------------------------------------------------
+
+/**
+ * A point of the plot that pointer and touch can move; sliders do the same by keyboard.
+ * @param {Plot} plot
+ * @param {string} style
+ * @param {{ at: () => Vector, move: (x: number, y: number) => void }} place where it is,
+ *   and what to do with a new place
+ * @returns {() => void} puts it where it is now
+ */
+export function handle(plot, style, { at, move }) {
   const ring = shape("circle", { r: 22, class: "live-reach" });
   const dot = shape("circle", { r: 7, class: `live-handle ${style}` });
   const group = shape("g", { class: "live-drag" }, ring, dot);
-  plot_.above.append(group);
+  plot.above.append(group);
   group.addEventListener("pointerdown", (event) => {
     group.setPointerCapture(event.pointerId);
     event.preventDefault();
@@ -351,16 +357,16 @@ export function handle(plot_, style, { at, move }) {
   group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   group.addEventListener("pointermove", (event) => {
     if (!group.hasPointerCapture(event.pointerId)) return;
-    const box = plot_.svg.getBoundingClientRect();
-    const ratio = plot_.svg.viewBox.baseVal.width / box.width;
+    const box = plot.svg.getBoundingClientRect();
+    const ratio = plot.svg.viewBox.baseVal.width / box.width;
     // A point that leaves the plot could not be taken back.
-    const { left, right, top, bottom } = plot_.area;
+    const { left, right, top, bottom } = plot.area;
     const px = clamp((event.clientX - box.left) * ratio, left, right);
     const py = clamp((event.clientY - box.top) * ratio, top, bottom);
-    move(tidy(plot_.x.inverse(px)), tidy(plot_.y.inverse(py)));
+    move(tidy(plot.x.inverse(px)), tidy(plot.y.inverse(py)));
   });
   return () => {
     const [x, y] = at();
-    group.setAttribute("transform", `translate(${pixel(plot_.x(x))} ${pixel(plot_.y(y))})`);
+    group.setAttribute("transform", `translate(${pixel(plot.x(x))} ${pixel(plot.y(y))})`);
   };
 }

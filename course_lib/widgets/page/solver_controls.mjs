@@ -1,40 +1,79 @@
 // Paths of a solver that the reader sets: its controls, its settings, its words.
-import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
+import { choice, clamp, short, slider } from "./frame.mjs";
 import { interpolate, linspace } from "./rk.mjs";
-import { choice, clamp, short, slider } from "./plot.mjs";
+import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
 
-// Controls for method, step size or tolerance; `settings()` reads them.
+/** @import { AnyModel } from "@anywidget/types" */
+/** @import { Figure } from "./frame.mjs" */
+/** @import { Path, Settings, Vector } from "./rk.mjs" */
+
+/**
+ * Controls for method, step size or tolerance; what comes back reads them.
+ * @param {Figure} figure
+ * @param {AnyModel} model
+ * @returns {() => Settings}
+ */
 export function solverControls(figure, model) {
   choice(figure, model, "method", "Method", [...FIXED, ...ADAPTIVE]);
-  const step = slider(figure, model, "step_size", "Step size h", { min: 0.01, max: 2, log: true });
-  const tolerance = slider(figure, model, "rtol", "Tolerance", { min: 1e-7, max: 1, log: true, step: 0.1 });
+  const sizes = { min: 0.01, max: 2, log: true };
+  const tolerances = { min: 1e-7, max: 1, log: true, step: 0.1 };
+  const step = slider(figure, model, "step_size", "Step size h", sizes);
+  const tolerance = slider(figure, model, "rtol", "Tolerance", tolerances);
   return () => {
-    const [method, stepSize, rtol] = ["method", "step_size", "rtol"].map((name) => model.get(name));
-    const adaptive = Boolean(METHODS[method].b_error);
-    step.hide(adaptive);
-    tolerance.hide(!adaptive);
-    return adaptive ? { method, rtol, atol: rtol } : { method, stepSize };
+    const settings = solverSettings((name) => model.get(name));
+    step.hide("rtol" in settings);
+    tolerance.hide("step_size" in settings);
+    return settings;
   };
 }
 
-// The path as a curve of about `detail` points: its steps, and moments inside them where
-// the method has dense output. `point` makes of y and t what is drawn.
-export function trace(path, name, detail, point) {
-  const method = METHODS[name];
-  const ends = path.ys.map((y, i) => point(y, path.ts[i]));
-  const pieces = method.dense ? clamp(Math.ceil(detail / path.accepted), 1, 16) : 1;
-  if (pieces === 1) return ends;
-  const curved = path.steps.flatMap((step, i) => {
-    const inside = linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1);
-    return [ends[i], ...inside.map((t) => point(interpolate(step, method, t), t))];
-  });
-  return [...curved, ends.at(-1)];
+/**
+ * The settings of a solve, as the traits have them.
+ * @param {(name: string) => any} get
+ * @returns {Settings}
+ */
+export function solverSettings(get) {
+  const [method, step_size, rtol] = ["method", "step_size", "rtol"].map(get);
+  return METHODS[method].b_error ? { method, rtol, atol: rtol } : { method, step_size };
 }
 
-// What the solver did, and whether it had to stop.
-export function effort(path, { method, rtol, stepSize }) {
-  const how = rtol ? `tolerance ${short(rtol)}` : `h = ${short(stepSize)}`;
-  const head = `${METHODS[method].label}, ${how}: ${path.accepted} steps, ${path.nfe} evaluations of f.`;
+/**
+ * The path as a curve of about `detail` points: its steps, and moments inside them where
+ * the method has dense output. `point` makes of y and t what is drawn.
+ * @param {Path} path
+ * @param {number} detail
+ * @param {(y: Vector, t: number) => Vector} point
+ */
+export function trace({ method, ts, ys, steps }, detail, point) {
+  const { dense } = method;
+  const ends = ys.map((y, i) => point(y, ts[i]));
+  if (!dense) return ends;
+  const pieces = clamp(Math.ceil(detail / steps.length), 1, 16);
+  if (pieces === 1) return ends;
+  const curved = steps.flatMap((step, i) => {
+    const inside = linspace(step.t, step.t + step.h, pieces + 1).slice(1, -1);
+    return [ends[i], ...inside.map((t) => point(interpolate(step, dense, t), t))];
+  });
+  return [...curved, ends[ends.length - 1]];
+}
+
+/**
+ * What the solver did.
+ * @param {Path} path
+ * @param {Settings} settings
+ */
+export function effort({ method, accepted, nfe }, { rtol, step_size }) {
+  const how = step_size ? `h = ${short(step_size)}` : `tolerance ${short(rtol ?? NaN)}`;
+  return `${method.label}, ${how}: ${accepted} steps, ${nfe} evaluations of f`;
+}
+
+/**
+ * What the solver did, and whether it had to stop.
+ * @param {Path} path
+ * @param {Settings} settings
+ */
+export function account(path, settings) {
+  const head = `${effort(path, settings)}.`;
   if (!path.stopped) return head;
   return `${head} It stopped at t = ${short(path.stopped.t)}: ${path.stopped.why}.`;
 }

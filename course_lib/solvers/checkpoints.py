@@ -1,0 +1,194 @@
+"""The gradient of the numbers computed, in the memory of √n of n steps.
+
+References
+----------
+Griewank 1992, Achieving logarithmic growth of temporal and spatial complexity in
+reverse automatic differentiation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_lib.solvers.checks import (
+    GuardedField,
+    Settings,
+    check_problem,
+    check_whole,
+    parameters_of,
+)
+from course_lib.solvers.solve import observed, walk
+from course_lib.solvers.steps import Step, rk_step, to_float
+from course_lib.solvers.tableaus import ButcherTableau
+
+__all__ = ["CheckpointedSolve", "Leg", "odeint_checkpointed", "repeat_steps"]
+
+
+def odeint_checkpointed(
+    f: Callable,
+    y0: Tensor,
+    t: Tensor | Sequence[float],
+    *,
+    method: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    step_size: float | None = None,
+    max_steps: int = 10_000,
+    checkpoints: int | None = None,
+    adjoint_params: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """`odeint` and the gradient of its numbers, in the memory of a few steps.
+
+    The forward pass keeps some of the states it goes through, and the size of every
+    step. The backward pass takes the stretches between them one at a time, last one
+    first: it repeats the steps of a stretch with gradients on and backpropagates.
+
+    Parameters
+    ----------
+    f, y0, t, method, rtol, atol, step_size, max_steps
+        As for `solve`; called twice, f must answer the same.
+    checkpoints : int, optional
+        The most states to keep; without it about √n of n steps.
+    adjoint_params : sequence of Tensor, optional
+        As for `odeint_adjoint`.
+
+    Returns
+    -------
+    ys : Tensor, shape (len(t), *y0.shape)
+
+    Raises
+    ------
+    TypeError, ValueError, SolverError
+        As `solve`.
+
+    Notes
+    -----
+    f is evaluated about twice as often as in the forward pass alone. With c checkpoints
+    the backward pass holds c states and the graph of n / c to 2n / c steps.
+
+    References
+    ----------
+    Griewank 1992; Chen, Xu, Zhang, Guestrin 2016, Training Deep Nets with Sublinear
+    Memory Cost, for networks.
+    """
+    settings = Settings(
+        method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps
+    )
+    times = check_problem(f, y0, t)
+    if checkpoints is not None:
+        advice = "leave it out to keep about √n of n states"
+        checkpoints = check_whole("checkpoints", checkpoints, advice)
+    params = parameters_of(f, adjoint_params)
+    return CheckpointedSolve.apply(f, settings, checkpoints, times, y0, *params)
+
+
+class Leg(NamedTuple):
+    """A step to be repeated: from t to t_next = t + h, past the observations first …
+    last - 1.
+    """
+
+    t: float | Tensor
+    t_next: float | Tensor
+    h: float | Tensor
+    first: int
+    last: int
+
+
+class CheckpointedSolve(torch.autograd.Function):
+    """A solve whose backward pass repeats its steps, a stretch at a time."""
+
+    @staticmethod
+    def forward(ctx, f, settings, checkpoints, t, y0, *params):
+        """The solution at the times t; kept are some states and the size of every step."""
+        pieces, kept, stride, last = [y0[None]], [], 1, 1
+        legs: list[Leg] = []
+        with torch.no_grad():
+            for step, wanted in walk(GuardedField(f, y0), y0, t, settings):
+                if len(legs) % stride == 0:
+                    kept.append(step.y)
+                if len(kept) > (checkpoints or 2 * stride):
+                    kept, stride = kept[::2], 2 * stride
+                pieces += observed(step, settings.tableau, wanted)
+                first, last = last, last + len(wanted)
+                legs.append(Leg(step.t, step.t_next, step.h, first, last))
+            ys = torch.cat(pieces)
+        ctx.f, ctx.tableau, ctx.legs, ctx.stride = f, settings.tableau, legs, stride
+        ctx.states = len(kept)
+        ctx.save_for_backward(t, *kept, *params)
+        return ys
+
+    @staticmethod
+    def backward(ctx, grad_ys):
+        """∂L/∂t, ∂L/∂y0 and ∂L/∂θ from ∂L/∂ys, from the last stretch to the first."""
+        if torch.is_grad_enabled():  # create_graph=True: a silent zero would follow
+            raise RuntimeError(
+                "odeint_checkpointed gives first derivatives only; for second "
+                "derivatives backpropagate through odeint"
+            )
+        t, *saved = ctx.saved_tensors
+        kept, params = saved[: ctx.states], saved[ctx.states :]
+        t = t.detach().requires_grad_(ctx.needs_input_grad[3])
+        wanted = (*params, t) if t.requires_grad else params
+        sums, lam = [torch.zeros_like(x) for x in wanted], torch.zeros_like(grad_ys[0])
+        for i in reversed(range(len(kept))):
+            legs = ctx.legs[i * ctx.stride : (i + 1) * ctx.stride]
+            with torch.enable_grad():
+                y = kept[i].detach().requires_grad_()
+                end, ys = repeat_steps(ctx.f, y, t, legs, ctx.tableau)
+            arriving = (lam, grad_ys[legs[0].first : legs[-1].last])
+            lam, *grads = torch.autograd.grad(
+                (end, ys), (y, *wanted), arriving, allow_unused=True
+            )
+            for total, grad in zip(sums, grads):
+                if grad is not None:
+                    total.add_(grad)
+        grad_t = sums.pop() if t.requires_grad else None
+        return None, None, None, grad_t, lam + grad_ys[0], *sums
+
+
+def repeat_steps(
+    f: Callable, y: Tensor, t: Tensor, legs: Sequence[Leg], tableau: ButcherTableau
+) -> tuple[Tensor, Tensor]:
+    """Take recorded steps once more.
+
+    Parameters
+    ----------
+    f : callable ``f(t, y) -> dy/dt``
+    y : Tensor, shape (*state), where the first leg starts
+    t : Tensor, shape (n,), the times of the observations; the steps move with them if
+        they want a gradient
+    legs : sequence of Leg
+    tableau : ButcherTableau
+
+    Returns
+    -------
+    y : Tensor, shape (*state), where the last leg ends
+    ys : Tensor, shape (k, *state), the observations on the way
+    """
+    field, k1 = GuardedField(f, y), None
+    moments = t if t.requires_grad else t.tolist()
+    pieces = [y[None][:0]]
+    for leg in legs:
+        start, h = _moved(leg, t, tableau) if t.requires_grad else (leg.t, leg.h)
+        y_next, stages = rk_step(field, start, y, h, tableau, k1)
+        step = Step(start, leg.t_next, h, y, y_next, stages, 0, to_float(leg.h))
+        pieces += observed(step, tableau, moments[leg.first : leg.last])
+        y, k1 = y_next, stages[-1] if tableau.fsal else None
+    return y, torch.cat(pieces)
+
+
+def _moved(
+    leg: Leg, t: Tensor, tableau: ButcherTableau
+) -> tuple[Tensor, float | Tensor]:
+    """Start and size of a step as functions of the times: an adaptive grid moves with
+    t[0]; fixed steps start from the observation before, and the last ends at the next.
+    """
+    anchor = t[0 if tableau.adaptive else leg.first - 1].double()
+    start = anchor + (leg.t - anchor.detach())
+    if tableau.adaptive or leg.last == leg.first:
+        return start, leg.h
+    return start, t[leg.first].double() - start

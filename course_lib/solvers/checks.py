@@ -1,0 +1,270 @@
+"""What a solve is asked to do, checked before it starts: settings, f, the start, the
+times, and the tensors a gradient must reach.
+
+Every message names the argument, what was expected, what came, and the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from operator import index
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.solvers.tableaus import METHODS, ButcherTableau
+
+__all__ = [
+    "GuardedField",
+    "Settings",
+    "SolverError",
+    "check_positive",
+    "check_problem",
+    "check_whole",
+    "parameters_of",
+]
+
+
+class SolverError(RuntimeError):
+    """A solve could not go on. The message says where, with which step and method, and
+    what to try.
+    """
+
+
+# --- numbers --------------------------------------------------------------------------
+
+
+def check_positive(name: str, value: float, advice: str) -> None:
+    """Refuse what is not a positive, finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be a positive number, got {value!r}; {advice}"
+        ) from None
+    if not (number > 0.0 and isfinite(number)):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}; {advice}")
+
+
+def check_whole(name: str, value: int, advice: str) -> int:
+    """The value as a positive whole number; anything else is refused."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(
+            f"{name} must be a positive whole number, got {value!r}; {advice}"
+        )
+    return number
+
+
+# --- settings -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to solve, checked when it is made.
+
+    Attributes
+    ----------
+    method : str, a name in `METHODS`
+    rtol, atol : float, positive
+    step_size : float, positive, or None
+        For a fixed-step method, and only for one.
+    max_steps : int, positive
+        Attempts before the solve gives up.
+    parts : int
+        Equal blocks of the state of which none may miss the tolerance: 1 measures the
+        state as a whole.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings that make no sense.
+    """
+
+    method: str = "dopri5"
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    step_size: float | None = None
+    max_steps: int = 10_000
+    parts: int = 1
+
+    def __post_init__(self):
+        if not isinstance(self.method, str) or self.method not in METHODS:
+            raise ValueError(
+                f"method={self.method!r} is not known; choose from {', '.join(METHODS)}"
+            )
+        self._check_step_size()
+        check_positive("rtol", self.rtol, "1e-5 is a usual value")
+        check_positive("atol", self.atol, "1e-6 is a usual value")
+        check_whole("max_steps", self.max_steps, "10_000 is the usual value")
+
+    @property
+    def tableau(self) -> ButcherTableau:
+        """The method's table."""
+        return METHODS[self.method]
+
+    def _check_step_size(self) -> None:
+        if self.tableau.adaptive and self.step_size is not None:
+            fixed = ", ".join(name for name, m in METHODS.items() if not m.adaptive)
+            raise ValueError(
+                f"step_size={self.step_size!r} does not go with method={self.method!r}, "
+                "which chooses its own steps; leave it out and set rtol and atol, or "
+                f"use a fixed-step method: {fixed}"
+            )
+        if self.tableau.adaptive:
+            return
+        if self.step_size is None:
+            raise ValueError(
+                f"method={self.method!r} needs step_size, for instance step_size=0.1; "
+                "'dopri5' works without"
+            )
+        advice = "for steps chosen from a tolerance use method='dopri5' without it"
+        check_positive("step_size", self.step_size, advice)
+
+
+# --- f, the start and the times -------------------------------------------------------
+
+
+class GuardedField:
+    """f as the solvers call it: t arrives as a 0-d tensor like y, calls are counted,
+    results are checked.
+
+    Parameters
+    ----------
+    f : callable ``f(t, y) -> dy/dt``
+    y0 : Tensor, whose dtype and device t takes
+    start : Tensor, 0-d, optional
+        t[0] where the gradient with respect to it is wanted: `moved` then adds a zero
+        that carries it.
+
+    Attributes
+    ----------
+    nfe : int, how often f was called
+    """
+
+    def __init__(self, f: Callable, y0: Tensor, start: Tensor | None = None):
+        self.f, self.nfe = f, 0
+        self.dtype, self.device = y0.dtype, y0.device
+        self.shift = None if start is None else start - start.detach()
+
+    def moved(self, t: float) -> float | Tensor:
+        """t as a function of t[0], if there is a gradient to carry."""
+        return t if self.shift is None else t + self.shift
+
+    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
+        """f(t, y), which must have the shape, dtype and device of y."""
+        self.nfe += 1
+        if not isinstance(t, Tensor):
+            t = self.moved(t)
+        if isinstance(t, Tensor):
+            t = t.to(self.device, self.dtype)
+        else:
+            t = torch.full((), t, dtype=self.dtype, device=self.device)
+        dy = self.f(t, y)
+        if not isinstance(dy, Tensor):
+            raise TypeError(
+                f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got "
+                f"{type(dy).__name__}"
+            )
+        if dy.shape != y.shape or dy.dtype != y.dtype or dy.device != y.device:
+            raise ValueError(
+                "f must return dy/dt with the shape, dtype and device of y: expected "
+                f"{tuple(y.shape)}, {y.dtype}, {y.device}, got {tuple(dy.shape)}, "
+                f"{dy.dtype}, {dy.device}"
+            )
+        return dy
+
+
+def check_problem(f: Callable, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
+    """The times as a tensor, if f, y0 and t make sense; otherwise an error that says
+    why not.
+    """
+    if not callable(f):
+        raise TypeError(
+            f"f must be callable as f(t, y), got {type(f).__name__}; the order is "
+            "solve(f, y0, t)"
+        )
+    if not isinstance(y0, Tensor):
+        raise TypeError(
+            f"y0 must be a Tensor, got {type(y0).__name__}; use torch.tensor(y0)"
+        )
+    if not y0.is_floating_point():
+        raise TypeError(
+            f"y0 must be floating point, got {y0.dtype}; use y0.float() or y0.double()"
+        )
+    if not torch.isfinite(y0).all():
+        raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
+    return _check_times(t)
+
+
+def _check_times(t: Tensor | Sequence[float]) -> Tensor:
+    if not isinstance(t, Tensor):
+        try:
+            t = torch.tensor([float(moment) for moment in t], dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"t must be a 1-D Tensor or a sequence of numbers, got {t!r}; "
+                "to integrate from 0 to 1 use t=[0.0, 1.0]"
+            ) from None
+    if not t.is_floating_point():
+        raise TypeError(
+            f"t must be floating point, got {t.dtype}; use t.float() or t.double()"
+        )
+    if t.ndim != 1 or len(t) == 0:
+        raise ValueError(
+            "t must be 1-D with at least one time (two to integrate), got shape "
+            f"{tuple(t.shape)}"
+        )
+    gaps = t.detach().diff()
+    monotone = (gaps > 0).all() or (gaps < 0).all()
+    if not (monotone and torch.isfinite(t.detach()).all()):
+        raise ValueError(
+            "t must be finite and strictly increasing or strictly decreasing, got "
+            f"{_abbreviated(t)}; sort it and remove repeated times (torch.unique)"
+        )
+    return t
+
+
+def _abbreviated(t: Tensor) -> str:
+    shown = ", ".join(f"{value:.6g}" for value in t.detach().tolist()[:6])
+    return f"[{shown}{', …' if len(t) > 6 else ''}]"
+
+
+# --- what a gradient must reach -------------------------------------------------------
+
+
+def parameters_of(
+    f: Callable, adjoint_params: Sequence[Tensor] | None
+) -> tuple[Tensor, ...]:
+    """The tensors besides y0 and t that want a gradient: those listed, or the
+    parameters of a module.
+    """
+    if adjoint_params is None:
+        if not isinstance(f, nn.Module):
+            raise TypeError(
+                f"f is a {type(f).__name__}, so its parameters are not known; make it "
+                "an nn.Module, or list what the gradient must reach in adjoint_params "
+                "(an empty tuple if f has no parameters)"
+            )
+        adjoint_params = tuple(f.parameters())
+    return tuple(p for p in _as_tensors(adjoint_params) if p.requires_grad)
+
+
+def _as_tensors(adjoint_params) -> tuple[Tensor, ...]:
+    """The parameters as a tuple; one lone tensor would be taken apart into rows."""
+    tensors = tuple(adjoint_params) if isinstance(adjoint_params, Iterable) else None
+    if (
+        isinstance(adjoint_params, Tensor)
+        or tensors is None
+        or not all(isinstance(p, Tensor) for p in tensors)
+    ):
+        raise TypeError(
+            "adjoint_params must be a sequence of Tensors, such as (weight, bias), "
+            f"got {adjoint_params!r}"
+        )
+    return tensors

@@ -1,0 +1,304 @@
+"""One Runge–Kutta step, dense output inside it, and sequences of steps, fixed and
+adaptive.
+
+References
+----------
+Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, chapter II.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil, copysign, inf, isfinite, nextafter, sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_lib.solvers.checks import Settings, SolverError
+from course_lib.solvers.tableaus import ButcherTableau
+
+__all__ = [
+    "Step",
+    "adaptive_steps",
+    "advance",
+    "fixed_steps",
+    "interpolate",
+    "rk_step",
+    "to_float",
+    "weighted_sum",
+]
+
+SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
+
+
+class Step(NamedTuple):
+    """One accepted step: y at t, y_next at t_next = t + h, the stages between, the
+    attempts that failed before, the size to try next.
+    """
+
+    t: float | Tensor
+    t_next: float | Tensor
+    h: float | Tensor
+    y: Tensor
+    y_next: Tensor
+    stages: list[Tensor]
+    rejected: int
+    h_next: float
+
+
+# --- one step -------------------------------------------------------------------------
+
+
+def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
+    """Σ w_i k_i, without the zero weights (there is at least one that is not zero)."""
+    pairs = [(w, k) for w, k in zip(weights, stages) if w != 0.0]
+    total = pairs[0][0] * pairs[0][1]
+    for w, k in pairs[1:]:
+        total = total.add(k, alpha=w)
+    return total
+
+
+def advance(
+    y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
+) -> Tensor:
+    """y + h Σ w_i k_i."""
+    slope = weighted_sum(weights, stages)
+    return y.add(slope, alpha=h) if isinstance(h, float) else y + h.to(y) * slope
+
+
+def rk_step(
+    f: Callable,
+    t: float | Tensor,
+    y: Tensor,
+    h: float | Tensor,
+    tableau: ButcherTableau,
+    k1: Tensor | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Advance one explicit Runge–Kutta step.
+
+    Parameters
+    ----------
+    f : callable ``f(t, y) -> dy/dt``, same shape as `y`
+    t : float or 0-d Tensor, time at the start of the step
+    y : Tensor, shape (*state)
+    h : float or 0-d Tensor, signed step; negative integrates backwards
+    tableau : ButcherTableau
+    k1 : Tensor, shape (*state), optional
+        f(t, y) if the caller has it already (first same as last).
+
+    Returns
+    -------
+    y_next : Tensor, shape (*state)
+    stages : list of Tensor, k₁ … k_s
+
+    References
+    ----------
+    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1.
+    """
+    stages = [f(t, y) if k1 is None else k1]
+    y_stage = y
+    for c, row in zip(tableau.c[1:], tableau.a):
+        y_stage = advance(y, h, row, stages)
+        stages.append(f(t + c * h, y_stage))
+    if tableau.fsal:  # the last stage stands at the new point already
+        return y_stage, stages
+    return advance(y, h, tableau.b, stages), stages
+
+
+def interpolate(
+    step: Step, tableau: ButcherTableau, times: Sequence[float] | Tensor
+) -> Tensor:
+    """The solution at `times` inside one step (dense output), shape (len(times),
+    *state).
+
+    References
+    ----------
+    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.6.
+    """
+    y = step.y
+    times = torch.as_tensor(times, dtype=torch.float64, device=y.device)
+    theta = (times - step.t) / step.h
+    # (s, p) coefficients and (n, p) powers make (n, s) weights
+    coefficients = torch.tensor(tableau.dense, dtype=torch.float64, device=y.device)
+    exponents = torch.arange(1, coefficients.shape[1] + 1, device=y.device)
+    weights = (theta[:, None] ** exponents @ coefficients.T).to(y.dtype)
+    return y + step.h * torch.tensordot(weights, torch.stack(step.stages), dims=1)
+
+
+# --- a sequence of steps --------------------------------------------------------------
+
+
+def fixed_steps(
+    f: Callable,
+    t: float | Tensor,
+    y: Tensor,
+    t_end: float | Tensor,
+    settings: Settings,
+    *,
+    taken: int = 0,
+) -> Iterator[Step]:
+    """Steps of `step_size` from t to t_end, the last one shortened to end there.
+
+    `taken` steps of the `max_steps` allowed are gone already.
+    """
+    step_size, left = settings.step_size, settings.max_steps - taken
+    span = to_float(t_end) - to_float(t)
+    # A hair of tolerance: 0.3 / 0.1 is three steps.
+    needed = abs(span) / step_size - 1e-6
+    if needed > left:
+        raise SolverError(
+            f"about {needed:.6g} steps of step_size={step_size} are needed between "
+            f"t={to_float(t):.6g} and t={to_float(t_end):.6g}, but max_steps allows "
+            f"only {left} more; try a larger step_size or max_steps"
+        )
+    n, h = max(1, ceil(needed)), copysign(step_size, span)
+    for i in range(n):
+        t_here = t + i * h
+        t_next = t + (i + 1) * h if i < n - 1 else t_end
+        size = h if i < n - 1 else t_end - t_here
+        y_next, stages = rk_step(f, t_here, y, size, settings.tableau)
+        if not torch.isfinite(y_next).all():
+            raise _not_finite(
+                t_here, size, settings, "try a smaller step_size, or look at f there"
+            )
+        yield Step(t_here, t_next, size, y, y_next, stages, 0, h)
+        y = y_next
+
+
+def adaptive_steps(
+    f: Callable,
+    t: float,
+    y: Tensor,
+    t_end: float,
+    settings: Settings,
+    *,
+    k1: Tensor | None = None,
+    h: float | None = None,
+) -> Iterator[Step]:
+    """Steps from t to exactly t_end, each as long as its error estimate allows.
+
+    `k1` is f(t, y) and `h` the size to try first, where the caller knows them.
+
+    References
+    ----------
+    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.4.
+    """
+    tableau, sign, rejected = settings.tableau, copysign(1.0, t_end - t), 0
+    if k1 is None:
+        k1 = f(t, y)
+    if not torch.isfinite(k1).all():
+        raise _not_finite(t, 0.0, settings, "look at f there")
+    if h is None:
+        h = _initial_step(f, t, y, k1, t_end, settings)
+    for _ in range(settings.max_steps):
+        left = abs(t_end - t)
+        last = h >= 0.999 * left  # do not leave a sliver for one more step
+        size = left if last else h
+        t_next = t_end if last else t + sign * size
+        y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
+        ratio = _error_ratio(size, stages, y, y_next, settings)
+        if ratio <= 1.0 and torch.isfinite(y_next).all():
+            most = 1.0 if rejected else MAX_FACTOR
+            h_next = size * min(most, max(MIN_FACTOR, _factor(ratio, tableau.order)))
+            if last:  # cut short to end at t_end: h itself is still worth trying
+                h_next = max(h, h_next)
+            yield Step(t, t_next, sign * size, y, y_next, stages, rejected, h_next)
+            if last:
+                return
+            t, y, h, k1, rejected = t_next, y_next, h_next, stages[-1], 0
+        else:
+            shrink = _factor(ratio, tableau.order) if ratio > 1.0 else MIN_FACTOR
+            h, rejected = size * max(MIN_FACTOR, shrink), rejected + 1
+            if h <= 16 * _spacing(t):
+                raise _underflow(t, h, settings, ratio)
+    raise _out_of_steps(t, t_end, sign * h, settings)
+
+
+def _factor(ratio: float, order: int) -> float:
+    """What to multiply h by, before limits: the error of a step goes like h^order."""
+    return SAFETY * ratio ** (-1 / order) if ratio > 0.0 else inf
+
+
+@torch.no_grad()
+def _error_ratio(
+    size: float, stages: list[Tensor], y: Tensor, y_next: Tensor, settings: Settings
+) -> float:
+    """Estimated local error over tolerance; NaN (which fails every comparison) if
+    anything is not finite.
+    """
+    error = size * weighted_sum(settings.tableau.b_error, stages)
+    largest = torch.maximum(y.abs(), y_next.abs())
+    scale = largest.mul_(settings.rtol).add_(settings.atol)
+    return _rms(error.div_(scale), settings.parts)
+
+
+def _rms(x: Tensor, parts: int) -> float:
+    """The largest root mean square over `parts` equal blocks of x."""
+    if not x.numel():
+        return 0.0
+    blocks = x.reshape(parts, -1)
+    return torch.linalg.vector_norm(blocks, dim=1).max().item() / sqrt(blocks.shape[1])
+
+
+@torch.no_grad()
+def _initial_step(
+    f: Callable, t: float, y: Tensor, k1: Tensor, t_end: float, settings: Settings
+) -> float:
+    """A first step size from the sizes of y, y' and y'' (Hairer, Nørsett, Wanner I,
+    II.4).
+    """
+    scale = y.abs().mul_(settings.rtol).add_(settings.atol)
+    d0, d1 = (_rms(x / scale, settings.parts) for x in (y, k1))
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
+    h0 = min(h0, abs(t_end - t))  # f may be known up to t_end only
+    ahead = copysign(h0, t_end - t)
+    change = f(t + ahead, y + ahead * k1) - k1
+    steepest = max(d1, _rms(change / scale, settings.parts) / h0)
+    h1 = max(1e-6, 1e-3 * h0)
+    if steepest > 1e-15:
+        h1 = (0.01 / steepest) ** (1 / (settings.tableau.order + 1))
+    # Where f is not finite nearby there is no good guess; the first attempts will tell.
+    return max(min(100 * h0, h1), 32 * _spacing(t)) if isfinite(h1) else h0
+
+
+def to_float(x: float | Tensor) -> float:
+    """x without its gradient."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _spacing(t: float) -> float:
+    """The distance from |t| to the next larger number: no step can be smaller."""
+    return nextafter(abs(t), inf) - abs(t)
+
+
+# --- why a sequence ended too early ---------------------------------------------------
+
+
+def _not_finite(
+    t: float | Tensor, h: float | Tensor, settings: Settings, advice: str
+) -> SolverError:
+    return SolverError(
+        "f returned NaN or infinity, or the solution overflowed, in the step from "
+        f"t={to_float(t):.6g} with h={to_float(h):.3g} ({settings.method}); {advice}"
+    )
+
+
+def _underflow(t: float, h: float, settings: Settings, ratio: float) -> SolverError:
+    if not 1.0 < ratio < inf:  # NaN, or an overflow that the estimate did not see
+        return _not_finite(
+            t, h, settings, "no step, however small, gets past it: look at f there"
+        )
+    return SolverError(
+        f"step underflow at t={t:.6g}: {settings.method} would need h={h:.3g} to meet "
+        "the tolerance; the solution may blow up here, f may jump, or the problem may "
+        "be stiff: try looser rtol and atol, or float64"
+    )
+
+
+def _out_of_steps(t: float, t_end: float, h: float, settings: Settings) -> SolverError:
+    return SolverError(
+        f"max_steps={settings.max_steps} were not enough: {settings.method} had "
+        f"reached t={t:.6g} of {t_end:.6g} with h={h:.3g}; try looser rtol and atol, a "
+        "larger max_steps, or float64 (float32 cannot meet tolerances much below 1e-6)"
+    )

@@ -1,0 +1,59 @@
+"""Live figures of small random networks, for the tests."""
+
+import torch
+from torch import nn
+
+from course_lib.latent import LatentODE
+from course_lib.models import DigitClassifier, MLPDynamics, digit_odenet
+from course_lib.widgets import (
+    DensityFlowExplorer,
+    DigitDepthExplorer,
+    FlowExplorer,
+    LatentExplorer,
+)
+
+
+def network(dim=2, activation=nn.Tanh, time=False, hidden=(8, 8)) -> MLPDynamics:
+    torch.manual_seed(dim)
+    return MLPDynamics(dim, hidden, time=time, activation=activation)
+
+
+def flow(f=None, **settings) -> FlowExplorer:
+    settings = dict(start=(1.0, 0.5), window=((-2, 2), (-2, 2))) | settings
+    return FlowExplorer(f or network(), **settings)
+
+
+def classifier(growth=1.0) -> DigitClassifier:
+    """Random weights; `growth` makes the flow faster, and the solver's steps shorter."""
+    torch.manual_seed(0)
+    model = digit_odenet()
+    model.body.f.norm3.weight.data *= growth
+    model.head[-1].weight.data *= 10
+    return model
+
+
+def digits(n=4, growth=1.0, **settings) -> DigitDepthExplorer:
+    """Show random pictures."""
+    model = classifier(growth)
+    images, labels = torch.rand(n, 1, 28, 28), torch.arange(n)
+    return DigitDepthExplorer(model, images, labels, range(n), **settings)
+
+
+def density(f=None, n=20, **settings) -> DensityFlowExplorer:
+    points = torch.randn(n, 2, generator=torch.Generator().manual_seed(1))
+    settings = dict(data=points, window=((-3, 3), (-3, 3))) | settings
+    return DensityFlowExplorer(f or network(), **settings)
+
+
+def latent_model(dim=5, observed=2) -> LatentODE:
+    torch.manual_seed(dim)
+    model = LatentODE(observed, dim, hidden=8, width=12)
+    for p in model.f.parameters():
+        p.data *= 2
+    return model
+
+
+def latent(model=None, dim=5, **settings) -> LatentExplorer:
+    ends = torch.randn(2, dim, generator=torch.Generator().manual_seed(2))
+    settings = dict(start=ends[0], end=ends[1], t_end=2.0) | settings
+    return LatentExplorer(model or latent_model(), **settings)

@@ -1,0 +1,81 @@
+"""The long trainings, shortened: what they count, what they record and where it goes."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import data, models, records, training
+from tools import pretrain, train_digits, train_fashion
+
+
+def order(**settings) -> argparse.Namespace:
+    return argparse.Namespace(seed=0, epochs=2, lr=1e-3, **settings)
+
+
+@pytest.mark.parametrize("name", [None, "line"])
+def test_a_training_leaves_a_row_and_weights_only_under_a_name(
+    monkeypatch, tmp_path, name
+):
+    monkeypatch.setattr(records, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    model = nn.Linear(3, 2)
+
+    def train(args):
+        history = training.History(losses=(3.0, 1.0), epochs=(), seconds=1.26)
+        return model, history, {"train": "nothing", "calls": [args.epochs]}
+
+    pretrain.pretrain(order(train=train, results="lines", by=("seed",), name=name))
+    (row,) = records.results("lines")["rows"]
+    expected = {"seed": 0, "seconds": 1.3, "epochs": 2, "parameters": 8}
+    assert row | expected == row
+    assert (row["final_loss"], row["calls"]) == (2.0, [2])
+    assert {"command", "device", "torch", "train"} <= row.keys()
+    if name:
+        assert records.load_model(nn.Linear(3, 2), name) == row
+    else:
+        assert not (tmp_path / "weights").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "back"), [("rknet", 8, 0), ("one block", 1, 0), ("mlp", 0, 0)]
+)
+def test_a_digit_classifier_counts_its_field_there_and_back(name, there, back):
+    training.seed(0)
+    model, images = models.digit_model(name), torch.rand(4, 1, 28, 28)
+    batches = training.minibatches(images, torch.arange(4), size=2)
+    history, forward, backward = train_digits.descend(model, batches, order())
+    assert len(history.losses) == 4
+    assert forward == 4 * [there]
+    assert backward == 3 * [back]
+
+
+def test_the_adjoint_calls_the_field_of_a_digit_classifier_on_the_way_back_too():
+    training.seed(0)
+    model, images = models.digit_model("odenet"), torch.rand(2, 1, 28, 28)
+    batches = training.minibatches(images, torch.arange(2), size=1)
+    _, forward, backward = train_digits.descend(model, batches, order())
+    assert len(forward) == 4
+    assert len(backward) == 3
+    assert min(*forward, *backward) > 0
+
+
+def test_the_clothes_are_looked_at_now_and_then_and_at_the_end(monkeypatch):
+    monkeypatch.setattr(train_fashion, "BETWEEN", 2)
+    training.seed(0)
+    clothes = data.ImageSet(torch.rand(6, 1, 28, 28), torch.arange(6), "six")
+    mean, std = clothes.images.mean().item(), clothes.images.std().item()
+    images, labels = half = train_fashion.scaled(clothes, mean, std)
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std().item() == pytest.approx(1, rel=1e-5)
+    assert labels.tolist() == [0, 1, 2, 3, 4, 5]
+    model, args = models.fashion_odenet().to(training.device()), order()
+    args.epochs = 3  # of one batch each
+    history, calls, scores = train_fashion.descend(model, half, half, args)
+    assert len(history.losses) == len(calls) == 3
+    assert min(calls) >= 8  # tsit5: two to begin with, six a step
+    assert [step for step, _ in scores] == [0, 2, 3]
+    assert all(0 <= share <= 1 for _, share in scores)

@@ -1,0 +1,197 @@
+"""The live figures compute in the browser what they compute in Python."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from itertools import product
+
+import torch
+from conftest import ROOT
+from figures import density, digits, flow, latent, network
+from playwright._impl._driver import compute_driver_executable
+from torch import nn
+
+from course_lib.solvers import METHODS, solve
+from course_lib.systems import SYSTEMS
+from course_lib.widgets import AdjointExplorer
+from course_lib.widgets.page import module
+
+COUNTS = ("nfe", "accepted", "rejected")
+SHAPE = ("widths", "activation", "time")
+LATENT = (*SHAPE, "weights", "snapshot", "readout", "readout_widths")
+LATENT += ("start", "end", "share", "shift", "coordinates")
+
+
+def some(thing, names) -> dict:
+    """Return the attributes of these names."""
+    return {name: getattr(thing, name) for name in names}
+
+
+def settings_of(method: str, size: float) -> dict:
+    """Return settings as scripts take them: `size` is the step size or the tolerance."""
+    how = (
+        dict(rtol=size, atol=size) if METHODS[method].adaptive else dict(step_size=size)
+    )
+    return how | {"method": method}
+
+
+def solve_case(rng: random.Random) -> dict:
+    """Return a solve with random settings, and what Python makes of it."""
+    problem = rng.choice(list(SYSTEMS))
+    system, method = SYSTEMS[problem], rng.choice(list(METHODS))
+    y0 = [rng.uniform(-1.2, 1.2) for _ in system.y0]
+    start, length = rng.uniform(-1, 1), rng.uniform(0.5, 4.0)
+    backward = problem in ("oscillator", "spiral", "pendulum") and rng.random() < 0.5
+    span = [start, start - length if backward else start + length]
+    if METHODS[method].adaptive:
+        settings = {k: 10 ** rng.uniform(-9, -2) for k in ("rtol", "atol")}
+        inner = [span[0] + rng.random() * (span[1] - span[0]) for _ in range(3)]
+        inner.sort(reverse=backward)
+    else:
+        settings, inner = {"step_size": 10 ** rng.uniform(-2.5, -1)}, []
+    t = torch.tensor([span[0], *inner, span[1]], dtype=torch.float64)
+    y = torch.tensor(y0, dtype=torch.float64)
+    made = solve(system.f, y, t, method=method, **settings)
+    expected = some(made, COUNTS) | {"end": made.ys[-1].tolist()}
+    if inner:
+        expected |= {"times": inner, "inside": made.ys[1:-1].tolist()}
+    return dict(
+        problem=problem,
+        y0=y0,
+        span=span,
+        settings=settings | {"method": method},
+        expected=expected,
+    )
+
+
+def network_cases() -> list[dict]:
+    rows = []
+    for kind, time, dim in product((nn.Tanh, nn.ELU, nn.ReLU), (False, True), (1, 2)):
+        f = network(dim, kind, time)
+        figure = flow(f, start=[0.5] * dim, window=[(-2, 2)] * dim)
+        field, ys = figure.field(), 3 * torch.randn(20, dim, dtype=torch.float64)
+        moments = torch.linspace(0, 2, 20, dtype=torch.float64)
+        points = [
+            (t.item(), y.tolist(), field(t, y).tolist()) for t, y in zip(moments, ys)
+        ]
+        rows.append(
+            some(figure, SHAPE) | dict(weights=figure.weights[0], points=points)
+        )
+    return rows
+
+
+def pullback_cases() -> list[dict]:
+    rows = []
+    for problem, system in SYSTEMS.items():
+        if len(system.y0) != 2:
+            continue
+        for _ in range(5):
+            y, lam = torch.randn(2, 2, dtype=torch.float64)
+            y.requires_grad_()
+            (out,) = torch.autograd.grad(system.f(torch.tensor(0.0), y), y, lam)
+            given = dict(problem=problem, y=y.tolist(), lam=lam.tolist())
+            rows.append(given | {"expected": out.tolist()})
+    return rows
+
+
+def adjoint_cases() -> list[dict]:
+    rows = []
+    for problem, rtol in product(("ring", "spiral", "pendulum"), (1e-4, 1e-6)):
+        given = dict(problem=problem, target=[0.7, -1.1], rtol=rtol)
+        made = AdjointExplorer(**given).solution()
+        vectors = some(made, ("gradient", "exact", "reconstructed"))
+        expected = {name: vector.tolist() for name, vector in vectors.items()}
+        rows.append(given | {"expected": expected | {"nfe_back": made.nfe_back}})
+    return rows
+
+
+def digit_cases() -> list[dict]:
+    rows = []
+    for growth in (1.0, 20.0):
+        figure = digits(3, growth)
+        for figure.digit, figure.rtol in product(range(3), (1e-1, 1e-3, 1e-4)):
+            made = figure.solution()
+            expected = some(made.solve, COUNTS)
+            expected["probabilities"] = made.probabilities.tolist()
+            given = some(figure, ("weights", "rtol"))
+            given["feature"] = figure.features[figure.digit]
+            rows.append(given | {"expected": expected})
+    assert any(row["expected"]["rejected"] for row in rows)
+    return rows
+
+
+def flight_cases() -> list[dict]:
+    """Return particles in flight: there and back, at a step, between two and at both ends."""
+    rows = []
+    for source, method, moment in product(
+        ("noise", "data"), ("euler", "rk4"), (0.0, 0.5, 0.6, 1.0)
+    ):
+        h = 0.3 if moment == 0.6 else 0.25
+        how = dict(source=source, method=method, step_size=h, moment=moment)
+        figure = density(network(2, nn.ELU, time=moment > 0.5), **how)
+        rows.append(
+            dict(
+                network=some(figure, SHAPE) | {"weights": figure.weights[0]},
+                start=figure.particles[source == "data"],
+                span=list(figure.span)[:: -1 if source == "data" else 1],
+                settings=settings_of(method, h),
+                moment=moment,
+                expected=figure.positions().tolist(),
+            )
+        )
+    return rows
+
+
+def latent_cases() -> list[dict]:
+    """Return points on and off the walk, their paths and the ends of their curves."""
+    rows = []
+    sizes = {"rk4": 0.3, "euler": 0.1, "dopri5": 1e-4}
+    for (method, size), share in product(sizes.items(), (0.0, 0.37, 1.0)):
+        settings = settings_of(method, size)
+        how = {name: settings[name] for name in settings if name != "atol"}
+        shift = [0.5, -1.0] if share else [0.0, 0.0]
+        figure = latent(share=share, shift=shift, **how)
+        found = figure.solution()
+        rows.append(
+            dict(
+                traits=some(figure, LATENT),
+                settings=settings,
+                span=[0, figure.t_end],
+                code=found.code.tolist(),
+                nfe=found.solve.nfe,
+                ends=found.ends.flatten().tolist(),
+            )
+        )
+    return rows
+
+
+def test_the_javascript_computes_what_python_computes(tmp_path):
+    shutil.copytree(module.FIGURES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / module.TABLES).write_text(module.tables(), encoding="utf-8")
+    rng = random.Random(0)
+    torch.manual_seed(0)
+    cases = {
+        "solves": [solve_case(rng) for _ in range(240)],
+        "networks": network_cases(),
+        "pullbacks": pullback_cases(),
+        "adjoints": adjoint_cases(),
+        "digits": digit_cases(),
+        "flights": flight_cases(),
+        "walks": latent_cases(),
+    }
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    node, *_ = compute_driver_executable()  # playwright brings its own
+    files = sorted((ROOT / "tests" / "js").glob("*.test.mjs"))
+    run = subprocess.run(
+        [node, "--test", *files],
+        env=os.environ
+        | {"MODULES": str(tmp_path), "CASES": str(tmp_path / "cases.json")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    tests = sum(file.read_text().count("\ntest(") for file in files)
+    assert re.search(rf"pass {tests}\b", run.stdout), run.stdout

@@ -195,3 +195,12 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     tests = sum(file.read_text().count("\ntest(") for file in files)
     assert re.search(rf"pass {tests}\b", run.stdout), run.stdout
+
+
+def test_the_type_checker_knows_the_tables_as_python_writes_them():
+    declared = (module.PAGE / "tables.d.mts").read_text()
+    constants = re.compile(r"^export const (\w+)", re.MULTILINE)
+    assert constants.findall(declared) == constants.findall(module.tables())
+    for name, columns in (("Method", module.METHOD), ("System", module.SYSTEM)):
+        (body,) = re.findall(rf"interface {name} {{(.*?)}}", declared, re.DOTALL)
+        assert sorted(re.findall(r"^  (\w+):", body, re.M)) == sorted(columns)

@@ -85,16 +85,8 @@ class AdjointExplorer(LiveFigure):
         end = forward.ys[-1]
         flow = AdjointDynamics(system.f, end, (), METHODS["dopri5"].stages)
         z = torch.stack((end, 2 * (end - target)))
-        *_, last = adaptive_steps(
-            flow,
-            system.span[1],
-            z,
-            system.span[0],
-            tableau=METHODS["dopri5"],
-            max_steps=MAX_STEPS,
-            parts=2,
-            **tolerance,
-        )
+        control = Settings(**tolerance, max_steps=MAX_STEPS, parts=2)
+        *_, last = adaptive_steps(flow, system.span[1], z, system.span[0], control)
         reconstructed, gradient = last.y_next
         return AdjointSolution(
             forward=forward,

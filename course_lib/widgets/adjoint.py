@@ -11,6 +11,7 @@ from torch import Tensor
 from course_lib.solvers import (
     METHODS,
     AdjointDynamics,
+    Settings,
     Solution,
     adaptive_steps,
     odeint,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 
+import jax
+import jax.experimental
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,9 @@ from scipy.special import ellipj, ellipk
 from torch import Tensor
 
 from course_lib.solvers import METHODS
+
+# Newer versions of JAX have it at the top.
+enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
 
 ADAPTIVE = [name for name, tableau in METHODS.items() if tableau.adaptive]
 FIXED = [name for name in METHODS if name not in ADAPTIVE]

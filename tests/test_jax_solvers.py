@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from problems import BY_NAME, EPS, all_methods, fixed_methods
+from problems import BY_NAME, EPS, all_methods, enable_x64, fixed_methods
 
 from course_lib.models import MLPDynamics
 from course_lib.solvers import METHODS, odeint, rk_step
@@ -32,7 +32,7 @@ either_way = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def double_precision():
     """float64 inside the tests of this file, whatever the process chose."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
@@ -167,7 +167,7 @@ def test_what_overflows_comes_back_as_infinity_or_nan():
 def test_float32_stays_float32_and_equals_pytorchs(allowed):
     f, layers, y0 = moved_network(torch.float32)
     theirs = odeint(f, y0, [0.0, 1.0], method="rk4", step_size=0.25)
-    with jax.enable_x64(allowed):
+    with enable_x64(allowed):
         ours = in_jax(layers, y0.numpy(), [0.0, 1.0], steps=4)
     assert ours.dtype == jnp.float32
     assert apart(ours, theirs) <= 1e-5
@@ -376,7 +376,7 @@ def test_a_traced_number_of_steps_is_refused_with_the_cure():
 def test_float64_is_refused_where_jax_would_silently_make_it_float32(name):
     arguments = {"y0": np.ones(2, "float32"), "t": np.array([0, 1], "float32")}
     arguments[name] = arguments[name].astype("float64")
-    with jax.enable_x64(False):
+    with enable_x64(False):
         message = complaint(TypeError, **arguments)
     assert all(word in message for word in (name, "float64", "jax_enable_x64"))
 

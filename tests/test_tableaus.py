@@ -13,11 +13,10 @@ from itertools import combinations_with_replacement
 from math import prod
 
 import diffrax
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import EPS
+from problems import EPS, enable_x64
 from scipy.integrate import RK23, RK45
 
 from course_lib.solvers import BOSH3, DOPRI5, METHODS, RK4, TSIT5, ButcherTableau
@@ -237,7 +236,7 @@ def test_the_error_estimate_equals_that_of_diffrax(tableau, theirs):
 
 @pytest.mark.parametrize("theta", [0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
 def test_the_dense_output_of_tsit5_equals_that_of_diffrax(theta):
-    with jax.enable_x64(True):
+    with enable_x64(True):
         # From zero along unit stages, the value is the weights of the stages.
         zero, unit = jnp.zeros(TSIT5.stages), jnp.eye(TSIT5.stages)
         step = {"t0": 0.0, "t1": 1.0, "y0": zero, "y1": zero, "k": unit}

@@ -21,7 +21,7 @@ from torch import Tensor
 from course_lib.solvers import METHODS
 
 # Newer versions of JAX have it at the top.
-enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+enable_x64 = (jax if hasattr(jax, "enable_x64") else jax.experimental).enable_x64
 
 ADAPTIVE = [name for name, tableau in METHODS.items() if tableau.adaptive]
 FIXED = [name for name in METHODS if name not in ADAPTIVE]

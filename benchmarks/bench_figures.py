@@ -39,7 +39,7 @@ from course_lib.models import MLPDynamics, digit_odenet
 from course_lib.records import load_model, report
 from course_lib.widgets.page.html import page_of
 from tools.browser import find
-from tools.weight import PAGE, weights
+from tools.weight import PAGE, TYPESET, weights
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
@@ -76,8 +76,9 @@ class Case:
 
 
 def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
-    """A network 2-16-16-2, the largest in the book, with weights as large as trained
-    ones, and its fan of 30; or a wider one.
+    """Make the largest flow in the book, a network 2-16-16-2 with its fan of 30.
+
+    Its weights are as large as trained ones. With `hidden` it may be wider.
     """
     torch.manual_seed(0)
     f = MLPDynamics(2, (hidden, hidden), activation=nn.ELU)
@@ -88,15 +89,16 @@ def flow(hidden: int = 16, **settings) -> widgets.FlowExplorer:
 
 
 def digits() -> widgets.DigitDepthExplorer:
-    """The stored ODE-Net and thirty test digits."""
+    """Make the figure of the stored ODE-Net with thirty test digits."""
     model, test = digit_odenet(), data.mnist(train=False)
     load_model(model, "mnist_odenet")
     return widgets.DigitDepthExplorer(model, test.images, test.labels, range(30))
 
 
 def particles() -> widgets.DensityFlowExplorer:
-    """A field as in the book, with weights as large as trained ones, and as many
-    particles; RK4.
+    """Make a field as in the book with as many particles, by RK4.
+
+    Its weights are as large as trained ones.
     """
     torch.manual_seed(0)
     f = MLPDynamics(2, (32, 32), time=True)
@@ -107,7 +109,7 @@ def particles() -> widgets.DensityFlowExplorer:
 
 
 def walk() -> widgets.LatentExplorer:
-    """The stored latent ODE, from one random code to another."""
+    """Make the figure of the stored latent ODE, from one random code to another."""
     model = latent.LatentODE(latent=6, hidden=64, width=64)
     load_model(model, "spirals_latent_ode")
     start, end = torch.randn(2, 6, generator=data.generator(0))
@@ -179,7 +181,7 @@ MEASURE = """async ({ label, moves, between }) => {
 
 @contextmanager
 def opened(browser, answer):
-    """A page whose requests to HOST are answered by `answer(path)`: its bytes, or None."""
+    """Open a page; `answer(path)` gives the bytes of what it asks of HOST, or None."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
 
     def route(request):
@@ -199,7 +201,7 @@ def opened(browser, answer):
 
 
 def latency(browser, name: str, case: Case) -> dict:
-    """One row of the table: the calmest of several runs."""
+    """Measure one row of the table: the calmest of several runs."""
     html, runs = page_of(case.make()), []
     with opened(browser, lambda path: html if path == "figure.html" else None) as page:
         page.goto(HOST + "figure.html")
@@ -220,11 +222,12 @@ def latency(browser, name: str, case: Case) -> dict:
 
 
 def p95(values: list[float]) -> float:
+    """Return the value below which 95% are."""
     return statistics.quantiles(values, n=20)[-1]
 
 
 def row(name: str, **values) -> dict:
-    """A row with every column, empty where there is nothing to say."""
+    """Return a row with every column, empty where there is nothing to say."""
     names = {
         "p50": "p50 ms",
         "p95": "p95 ms",
@@ -237,7 +240,7 @@ def row(name: str, **values) -> dict:
 
 
 def missed(rows: list[dict]) -> list[str]:
-    """The rows above their limit, in words."""
+    """List the rows above their limit, in words."""
     limited = [("p95 ms", "limit ms"), ("bytes", "limit bytes")]
     return [
         f"{row['case']}: {row[column]:,.10g}, {limit} {row[limit]:,}"
@@ -248,7 +251,7 @@ def missed(rows: list[dict]) -> list[str]:
 
 
 def figures() -> list[dict]:
-    """The bytes of each figure as it travels, gzipped: module and style, no weights."""
+    """Return each figure's gzipped bytes as it travels: module and style, no weights."""
     kinds = (getattr(widgets, name) for name in widgets.__all__)
     return [
         row(
@@ -262,7 +265,7 @@ def figures() -> list[dict]:
 
 
 def pages(browser) -> list[dict]:
-    """What each page of the built book loads, if there is one."""
+    """Return what each page of the built book loads, if there is one."""
     names = [path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html")]
     return [
         row(
@@ -271,12 +274,12 @@ def pages(browser) -> list[dict]:
             largest=PAGE,
         )
         for name in sorted(names)
-        if not name.startswith("_static")
+        if not name.startswith("_static") and name != "index.html"  # it only leads on
     ]
 
 
 def loaded(browser, name: str) -> set[Path]:
-    """The files that a page of the book loads."""
+    """Return the files that a page of the book loads."""
     files = set()
 
     def answer(path):
@@ -287,11 +290,13 @@ def loaded(browser, name: str) -> set[Path]:
         return file.read_bytes()
 
     with opened(browser, answer) as page:
-        page.goto(HOST + name, wait_until="networkidle")
+        page.goto(HOST + name, wait_until="load")
+        page.evaluate(TYPESET)
     return files
 
 
 def main() -> None:
+    """Measure everything, write it down, and fail if something is above its limit."""
     path = find()
     if not path:
         sys.exit("This needs Chromium: make .venv/browser finds or installs it")

@@ -8,8 +8,8 @@ NPM   := $(shell command -v npm)
 TOOLS := $(if $(NPM),node_modules/.ready,no-npm)
 
 CHAPTERS := $(wildcard chapters/*.ipynb)
-# The longest first, so that two at a time end together.
-LONGEST  := chapters/09_mnist.ipynb chapters/10_how_deep_is_it.ipynb chapters/13_latent_odes.ipynb
+# The longest first (those of 40 s and more), so that two at a time end together.
+LONGEST  := $(foreach n,09 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 # Results are written by what runs no chapter: those that show some say so below.
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
@@ -51,7 +51,8 @@ tidy: $(READY) $(TOOLS)  ## format everything, strip outputs from the notebooks
 	@$(if $(NPM),npm run --silent tidy)
 
 bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into bundled/results/
-	@for file in benchmarks/bench_*.py; do $(PY) -m benchmarks.$$(basename $$file .py) || exit 1; done
+	@failed=0; for file in benchmarks/bench_*.py; do \
+	    $(PY) -m benchmarks.$$(basename $$file .py) || failed=1; done; exit $$failed
 
 clean:  ## remove everything that was built, the environment too
 	rm -rf _build .venv node_modules .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
@@ -85,5 +86,5 @@ _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/exec
 _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py
 	@tools/build

@@ -13,12 +13,11 @@ from axe_playwright_python.base import AXE_SCRIPT
 from conftest import ROOT, settle
 from playwright.sync_api import Browser, Page
 
+from tools.weight import TYPESET
+
 HTML = ROOT / "_build" / "html"
-NO_PAGES = (
-    "genindex.html",
-    "search.html",
-    "index.html",
-)  # the last leads to intro.html
+# The last only leads to intro.html.
+NO_PAGES = ("genindex.html", "search.html", "index.html")
 PAGES = sorted(
     str(path.relative_to(HTML))
     for path in HTML.rglob("*.html")
@@ -30,7 +29,7 @@ NOWHERE = {"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}
 
 
 def live_figures(name: str) -> int:
-    """How many live figures the page has, read from its source."""
+    """Count the live figures of a page in its source."""
     return (HTML / name).read_text().count("jupyter.widget-view+json")
 
 
@@ -56,20 +55,13 @@ class Visit:
 
     @property
     def foreign(self) -> list[str]:
-        """What it asked of other hosts."""
+        """List what it asked of other hosts."""
         return [url for url in self.asked if not url.startswith(LOCAL)]
 
     def files(self, base: str) -> list[Path]:
-        """The files of the book, served under the address `base`, that it loaded."""
+        """List the files that it loaded of the book, served under the address `base`."""
         paths = {urlsplit(url).path for url in self.asked if url.startswith(base)}
         return [HTML / unquote(path).lstrip("/") for path in sorted(paths)]
-
-
-# Formulas are set and fonts are here. (A deferred script has run once the page is loaded.)
-TYPESET = """async () => {
-  await window.MathJax?.startup?.promise;
-  await document.fonts.ready;
-}"""
 
 
 @contextmanager
@@ -172,7 +164,7 @@ RUN_AXE = """async (rules) => {
 
 
 def barriers(page: Page, rules: tuple[str, ...] | None = None) -> list[list[str]]:
-    """What axe finds to mend: the rule and the element; of all its rules, or of some."""
+    """List what axe finds to mend, by all its rules or by some: the rule, the element."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     page.evaluate(MARK_TWINS)
@@ -187,7 +179,7 @@ FIGURES = """() => [...document.querySelectorAll(".course-figure svg")].map((fig
 
 
 def poor_figures(page: Page) -> list[str]:
-    """The figures without a description of five words or narrower than 200 px.
+    """List the figures without a description of five words or not over 200 px wide.
 
     One that is folded inside a solution has no width.
     """
@@ -214,18 +206,18 @@ INK_AND_PAPER = r"""() => {
 
 
 def ink_and_paper(page: Page) -> tuple[float, float]:
-    """The levels, 0 to 255, of the first figure's lines and of the page under it."""
+    """Return the levels, 0 to 255, of the first figure's lines and of what is under it."""
     ink, paper = page.evaluate(INK_AND_PAPER)
     return ink, paper
 
 
 def width_of(page: Page) -> int:
-    """How wide the page is laid out, in px; more than the window means a scroll bar."""
+    """Return how wide the page is laid out, in px; wider than the window it scrolls."""
     return page.evaluate("document.documentElement.scrollWidth")
 
 
 def failed_figures(page: Page) -> list[str]:
-    """What the live figures say that did not start, drew nothing or could not go on."""
+    """List the live figures that did not start, drew nothing or could not go on."""
     figures = page.locator(".live-figure").evaluate_all(
         """(all) => all.map((figure) => [
           figure.dataset.live ?? "",

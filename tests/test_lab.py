@@ -1,5 +1,7 @@
-"""The live figures in a real JupyterLab: what the reader's hand does arrives in Python,
-and what Python sets arrives in the figure.
+"""The live figures in a real JupyterLab.
+
+What the reader's hand does arrives in Python, and what Python sets arrives in the
+figure. One server, and one page in order (conftest.InGroups keeps the tests together).
 """
 
 import contextlib
@@ -53,7 +55,7 @@ LOADING, SOON = 120_000, 30_000  # ms, on a busy machine
 
 
 def wait_until(found, *, seconds, still=lambda: True):
-    """What `found` returns once it is true; None if it stays untrue."""
+    """Return what `found` returns once it is true; None if it stays untrue."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and still():
         if answer := found():
@@ -63,7 +65,7 @@ def wait_until(found, *, seconds, still=lambda: True):
 
 
 def own_home(folder):
-    """An environment in which Jupyter neither reads nor writes the user's own files."""
+    """Make an environment in which Jupyter neither reads nor writes the user's own files."""
     for name, values in SETTINGS.items():
         path = (
             folder / f"config/lab/user-settings/@jupyterlab/{name}.jupyterlab-settings"
@@ -94,7 +96,7 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, log):
-    """The address of a JupyterLab that shows one notebook."""
+    """Start a JupyterLab that shows one notebook, and give its address."""
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("notebooks")
     write_notebook(folder / "figures.ipynb")
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
@@ -119,7 +121,7 @@ def server(tmp_path_factory, log):
 
 
 def told(runtime):
-    """The port and the token of the server, which it writes once it listens."""
+    """Return the port and the token of the server, which it writes once it listens."""
     for path in runtime.glob("jpserver-*.json"):
         with contextlib.suppress(json.JSONDecodeError):  # still being written
             return json.loads(path.read_text())
@@ -137,7 +139,7 @@ def stop(process):
 
 @pytest.fixture(scope="module")
 def tab(browser, server):
-    """The notebook in a browser, every cell run once; what went wrong on the page."""
+    """Open the notebook and run every cell; also give what went wrong on the page."""
     # A proxy that is not there: only this machine can be reached.
     nowhere = {"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}
     context = browser.new_context(
@@ -209,7 +211,7 @@ def run(page, name):
 
 
 def read(page, name, matches):
-    """What a cell prints once the kernel has heard of the last move."""
+    """Return what a cell prints once the kernel has heard of the last move."""
     printed = []
 
     def once():
@@ -221,7 +223,7 @@ def read(page, name, matches):
 
 
 def active(page):
-    """The index of the selected cell."""
+    """Return the index of the selected cell."""
     return page.evaluate(
         "[...document.querySelectorAll('.jp-Notebook .jp-Cell')]"
         ".findIndex((cell) => cell.classList.contains('jp-mod-active'))"
@@ -245,17 +247,17 @@ def drag(page, start, end):
 
 
 def value(text):
-    """The last number that a cell printed."""
+    """Return the last number that a cell printed."""
     return float(text.split()[-1]) if text else math.nan
 
 
 def about(x):
-    """x to the six digits that a slider keeps."""
+    """Compare with x to the six digits that a slider keeps."""
     return pytest.approx(x, rel=1e-5)
 
 
 def holds(slider):
-    """A check of what a cell prints: the number of a slider, which shows its power."""
+    """Check that a cell prints ten to the power that a slider stands at."""
     return lambda text: value(text) == about(10 ** number(slider))
 
 
@@ -317,7 +319,8 @@ def test_the_echo_of_an_earlier_move_does_not_pull_the_slider_back(page):
     slider.press("ArrowLeft")
     read(page, "read steps", lambda text: value(text) == about(10**moved))
     said = [float(text) for text in page.evaluate("said")]
-    assert len(said) == 2 and said[0] > said[1]
+    assert len(said) == 2
+    assert said[0] > said[1]
     assert number(slider) == pytest.approx(moved, abs=1e-6)
 
 

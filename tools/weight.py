@@ -9,15 +9,22 @@ from pathlib import Path
 
 PAGE = 1_000_000  # bytes, at most, with everything that the page loads
 
+# To be evaluated in a page that has fired `load`, when every deferred script has run:
+# formulas are set, and the fonts that they need, which are most of MathJax, are here.
+TYPESET = """async () => {
+  await window.MathJax?.startup?.promise;
+  await document.fonts.ready;
+}"""
+
 
 @functools.cache
 def weight(path: Path) -> int:
-    """The bytes of a file as it travels."""
+    """Return the bytes of a file as it travels."""
     body = path.read_bytes()
     return min(len(body), len(gzip.compress(body)))
 
 
 def weights(paths: Iterable[Path]) -> dict[str, int]:
-    """The bytes of each file by its name, each file once, the heaviest first."""
+    """Return the bytes of each file by its name, each file once, the heaviest first."""
     sizes = {path.name: weight(path) for path in set(paths)}
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))

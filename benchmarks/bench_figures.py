@@ -104,8 +104,8 @@ def particles() -> widgets.DensityFlowExplorer:
     f = MLPDynamics(2, (32, 32), time=True)
     for p in f.parameters():
         p.data *= 2
-    settings = dict(window=((-3, 3), (-3, 3)), method="rk4")
-    return widgets.DensityFlowExplorer(f, data=torch.randn(200, 2), **settings)
+    points, window = torch.randn(200, 2), ((-3.0, 3.0), (-3.0, 3.0))
+    return widgets.DensityFlowExplorer(f, data=points, window=window, method="rk4")
 
 
 def walk() -> widgets.LatentExplorer:

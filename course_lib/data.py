@@ -126,6 +126,10 @@ def linear_spiral(
     t : Tensor, shape (n,), from 0 to `stop`
     clean, noisy : Tensor, shape (n, 2)
     A : Tensor, shape (2, 2)
+
+    References
+    ----------
+    M. Surtsukov, notebook "Neural ODEs", 2019, github.com/msurtsukov/neural-ode.
     """
     A = torch.tensor([[-0.1, -1.0], [1.0, -0.1]])
     t = torch.linspace(0, stop, n)
@@ -215,6 +219,10 @@ def diverse_spirals(
     ------
     ValueError
         If more than 100 or fewer than one are to be observed.
+
+    References
+    ----------
+    M. Surtsukov, notebook "Neural ODEs", 2019, github.com/msurtsukov/neural-ode.
     """
     g = generator(seed)
     a, b, c, d = torch.randn(4, n, generator=g, dtype=torch.float64).abs()
@@ -574,10 +582,16 @@ def load_images(archive: Archive, train: bool, *, full: bool = False) -> ImageSe
 
 def find_full(archive: Archive, name: str) -> tuple[bytes, str]:
     """The checked contents of an original file and where they were found."""
-    if folder := os.environ.get("COURSE_DATA"):
+    if os.environ.get("COURSE_DATA"):
+        folder = Path(os.environ["COURSE_DATA"]).expanduser()
+        if not folder.is_dir():
+            raise DataError(
+                f"COURSE_DATA names {folder}, which is no folder; set it to the one "
+                f"that holds {archive.name}/, or remove it to download"
+            )
         for path in (
-            Path(folder) / archive.name / name,
-            Path(folder) / archive.name / f"{name}.gz",
+            folder / archive.name / name,
+            folder / archive.name / f"{name}.gz",
         ):
             if path.exists():
                 return read_checked(path, archive.sha256[name]), "from $COURSE_DATA"

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.models import check_states
-from course_lib.solvers import check_whole, odeint
+from course_lib.solvers import as_times, check_whole, odeint
 
 __all__ = [
     "ContinuousFlow",
@@ -75,6 +75,11 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
     """f(t, y) and the map v ↦ vᵀ ∂f/∂y, row by row; both differentiable where the
     caller has gradients on.
     """
+    if torch.is_inference_mode_enabled():  # there enable_grad() does nothing
+        raise RuntimeError(
+            "the trace of ∂f/∂y needs gradients, which inference_mode does not have; "
+            "use torch.no_grad()"
+        )
     keep = torch.is_grad_enabled()
     with torch.enable_grad():
         y = y if y.requires_grad else y.detach().requires_grad_()
@@ -192,7 +197,7 @@ class ContinuousFlow(nn.Module):
         return normal_log_prob(ys[-1]) - change[-1]
 
     def _solved(self, f: nn.Module, y: Tensor, t: Sequence[float]) -> Tensor:
-        times = torch.as_tensor(t, dtype=y.dtype, device=y.device)
+        times = as_times(t).to(y.device)
         return check_states(self.odeint(f, y, times, **self.solver_settings))
 
 
@@ -242,7 +247,9 @@ class PlanarFlow(nn.Module):
         along = (w * u).sum(dim=1, keepdim=True)
         # In float32, wᵀu rounds below -1 where the softplus is tiny.
         lacking = F.softplus(along).clamp(min=1e-3) - 1 - along
-        return w, u + lacking * w / w.square().sum(dim=1, keepdim=True), self.b
+        size = w.square().sum(dim=1, keepdim=True)
+        size = torch.where(size > 0, size, 1.0)  # without w a layer is a shift by u
+        return w, u + lacking * w / size, self.b
 
     def log_prob(self, x: Tensor, layers: int | None = None) -> Tensor:
         """The log-density of the points x, shape (B, d) to (B,), after all layers, or

@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from course_lib.solvers import odeint, odeint_adjoint
+from course_lib.solvers import as_times, check_whole, odeint, odeint_adjoint
 
 __all__ = [
     "DIGIT_MODELS",
@@ -228,7 +228,11 @@ class NeuralODE(nn.Module):
         **solver_settings,
     ):
         super().__init__()
-        self.f, self.t, self.odeint = f, tuple(t), odeint
+        self.f, self.t, self.odeint = (
+            f,
+            t if isinstance(t, Tensor) else tuple(t),
+            odeint,
+        )
         self.solver_settings = solver_settings
 
     def forward(self, y0: Tensor) -> Tensor:
@@ -244,7 +248,9 @@ class NeuralODE(nn.Module):
         TypeError
             If `odeint` returns anything but a Tensor; besides, what `odeint` raises.
         """
-        t = torch.as_tensor(t, dtype=y0.dtype, device=y0.device)
+        t = as_times(t).to(
+            y0.device
+        )  # in their own type: float32 may not tell them apart
         return check_states(self.odeint(self.f, y0, t, **self.solver_settings))
 
 
@@ -305,7 +311,9 @@ class ResNet(nn.Module):
         self.blocks = nn.ModuleList(
             [blocks] if isinstance(blocks, nn.Module) else blocks
         )
-        self.depth, self.total = depth or len(self.blocks), total
+        layers = len(self.blocks) if depth is None else depth
+        self.depth = check_whole("depth", layers, "a ResNet has at least one layer")
+        self.total = total
 
     def forward(self, y: Tensor) -> Tensor:
         """The output of the last layer, shape as y."""

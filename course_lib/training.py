@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from math import inf
+from operator import length_hint
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +74,7 @@ def minibatches(*tensors: Tensor, size: int, seed: int = 0) -> DataLoader:
 
 def fit(
     model: nn.Module,
-    batches: Collection | DataLoader,
+    batches: Iterable,
     loss: Callable[..., Tensor],
     optimizer: torch.optim.Optimizer,
     *,
@@ -87,7 +89,7 @@ def fit(
     Parameters
     ----------
     model : Module, put into training mode
-    batches : collection of tuples, gone through once each epoch
+    batches : iterable of tuples, gone through once each epoch
     loss : callable ``loss(*batch) -> Tensor``, a scalar
     optimizer : built on the parameters of `model`
     epochs : int
@@ -107,10 +109,11 @@ def fit(
     notes: list[object] = []
     # The notebook's bar does not look at tqdm's own switch.
     quiet = bool(os.environ.get("TQDM_DISABLE"))
-    steps = epochs * len(batches)
+    steps = epochs * length_hint(batches) or None  # None: not known before
     with tqdm(total=steps, desc=label, leave=False, disable=quiet) as bar:
         for _ in range(epochs):
             model.train()
+            before = len(losses)
             for batch in batches:
                 value = _descend(model, loss, batch, optimizer, clip, len(losses))
                 if scheduler is not None:
@@ -118,6 +121,11 @@ def fit(
                 losses.append(value)
                 bar.update()
                 bar.set_postfix(loss=f"{value:.4g}", refresh=False)
+            if len(losses) == before:
+                raise ValueError(
+                    "batches held nothing in this epoch; a generator can be gone "
+                    "through once: give a list or a DataLoader"
+                )
             if after_epoch is not None:
                 notes.append(after_epoch())
     return History(tuple(losses), tuple(notes), time.perf_counter() - start)
@@ -145,7 +153,9 @@ def one_cycle(
     lr : float, the highest learning rate; the first is a 25th of it
     rise : float, share of the steps until then
     optimizer : callable ``optimizer(parameters, lr=lr) -> Optimizer``
-        With other settings: ``partial(torch.optim.SGD, momentum=0.9)``.
+        With other settings: ``partial(torch.optim.SGD, weight_decay=1e-4)``. Momentum
+        (Adam's first β) moves against the rate, from 0.95 to 0.85 and back, as in
+        `torch.optim.lr_scheduler.OneCycleLR`.
 
     References
     ----------
@@ -177,7 +187,12 @@ def _descend(model, loss, batch, optimizer, clip, step) -> float:
             f"the loss is {value} at step {step}; try a smaller learning rate, or look at the data"
         )
     objective.backward()
-    if clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), inf if clip is None else clip)
+    if not torch.isfinite(norm):  # an infinite loss is seen above; a slope may hide
+        raise FloatingPointError(
+            f"the gradient holds NaN or infinity at step {step}, though the loss is "
+            f"{value:.4g}; look for a square root or a norm at 0, or try a smaller "
+            "learning rate"
+        )
     optimizer.step()
     return value

@@ -456,7 +456,7 @@ def test_a_gradient_that_is_easy_to_carry_does_not_loosen_the_control_of_the_sta
     a solve of its own would take.
     """
     f, y0 = CountingField(SPIRAL), torch.ones(2).double().requires_grad_()
-    wave = Field(lambda t, y: (10 * t).cos() + 0 * f(t, y))
+    wave = Field(lambda t, y: (10 * t).cos() + 0 * f(t, y).detach())
     ys = odeint_adjoint(wave, y0, [0.0, 3.0])
     alone = solve(wave, ys[-1].detach(), [3.0, 0.0])
     f.calls = 0
@@ -551,3 +551,16 @@ def test_gradients_on_the_gpu_equal_those_on_the_cpu(solver, method, clock):
         largest_gap([g.cpu() for g in on_gpu], on_cpu)
         <= 1e5 * torch.finfo(torch.float64).eps
     )
+
+
+def test_a_derivative_that_is_not_finite_is_not_blamed_on_f():
+    w = torch.ones((), requires_grad=True)
+    y0 = torch.zeros(2, requires_grad=True)
+    ys = odeint_adjoint(
+        lambda t, y: w * y.square().sum().sqrt() * torch.ones(2),
+        y0,
+        [0.0, 1.0],
+        adjoint_params=(w,),
+    )
+    with pytest.raises(SolverError, match="f is finite, but its derivative"):
+        ys[-1].sum().backward()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from problems import (
@@ -65,7 +66,7 @@ NOT_TIMES = {
 }
 NOT_STARTS = {
     "integer": (torch.tensor([1, 2]), TypeError, "floating point, got torch.int64"),
-    "complex": (torch.tensor([1j]), TypeError, "floating point, got torch.complex64"),
+    "complex": (torch.tensor([1j]), TypeError, "got torch.complex64", "view_as_real"),
     "list": ([1.0, 2.0], TypeError, "must be a Tensor, got list", "torch.tensor(y0)"),
     "number": (1.0, TypeError, "must be a Tensor, got float"),
     "NaN": (torch.tensor([1.0, math.nan]), ValueError, "holds NaN or infinity"),
@@ -322,3 +323,125 @@ def test_max_steps_may_be_just_enough(method):
         needed.ys,
     )
     refusal(SolverError, odeint, t=[0.0, 0.3, 1.0], max_steps=attempts - 1, **settings)
+
+
+@both_solvers
+def test_a_field_that_writes_over_its_earlier_result_is_refused(solver):
+    result = torch.empty(2)
+
+    def f(t, y):
+        return torch.neg(y, out=result)
+
+    message = refusal(ValueError, solver, f=f, y0=torch.ones(2))
+    assert "f wrote over the tensor that it returned the time before" in message
+
+
+@both_solvers
+def test_a_field_that_changes_the_state_in_place_is_refused(solver):
+    message = refusal(ValueError, solver, f=lambda t, y: y.neg_(), y0=torch.ones(2))
+    assert "f changed y in place" in message
+
+
+def test_a_field_may_return_the_state_itself_or_one_tensor_for_ever():
+    y0, constant = torch.ones(2), torch.tensor([1.0, 2.0])
+    growth = odeint(lambda t, y: y, y0, [0.0, 1.0])[-1]
+    torch.testing.assert_close(growth, math.e * y0, rtol=1e-4, atol=0)
+    line = odeint(lambda t, y: constant, y0, [0.0, 1.0])[-1]
+    torch.testing.assert_close(line, y0 + constant)
+    assert torch.equal(y0, torch.ones(2))
+
+
+def test_the_result_for_one_time_has_its_own_memory():
+    y0 = torch.ones(2)
+    odeint(lambda t, y: -y, y0, [0.0]).zero_()
+    assert torch.equal(y0, torch.ones(2))
+
+
+@both_solvers
+@pytest.mark.parametrize("name", ["rtol", "atol"])
+def test_a_tolerance_given_as_text_is_refused(solver, name):
+    message = refusal(TypeError, solver, **{name: "1e-3"})
+    assert f"{name} must be a positive number, got '1e-3'" in message
+
+
+def test_numbers_of_numpy_and_tensors_of_one_number_are_taken():
+    def end(rtol, max_steps):
+        settings = dict(rtol=rtol, max_steps=max_steps)
+        return odeint(lambda t, y: -y, torch.ones(2), [0.0, 1.0], **settings)[-1]
+
+    plain = end(1e-3, 100)
+    assert torch.equal(end(np.float32(1e-3), np.int64(100)), plain)
+    assert torch.equal(end(torch.tensor(1e-3), 100), plain)
+
+
+def test_the_advice_for_complex_states_solves_them():
+    y0 = torch.tensor([1 + 1j, 2.0], dtype=torch.complex128)
+
+    def f(t, y):
+        return torch.view_as_real(1j * torch.view_as_complex(y))
+
+    ys = odeint(f, torch.view_as_real(y0), [0.0, 1.0], rtol=1e-9, atol=1e-9)
+    turned = y0 * torch.exp(torch.tensor(1j))
+    torch.testing.assert_close(torch.view_as_complex(ys[-1]), turned)
+
+
+def test_the_advice_for_several_states_solves_them():
+    y0 = (torch.ones(2, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
+    assert "torch.cat([part.flatten() for part in y0])" in refusal(
+        TypeError, odeint, y0=y0
+    )
+
+    def f(t, y):
+        a, b = y.split([2, 3])
+        return torch.cat((-a, -2 * b))
+
+    end = odeint(f, torch.cat([part.flatten() for part in y0]), [0.0, 1.0])[-1]
+    expected = torch.tensor([-1.0, -1.0, -2.0, -2.0, -2.0], dtype=torch.float64).exp()
+    torch.testing.assert_close(end, expected, rtol=1e-4, atol=0)
+
+
+def test_a_field_may_differentiate_whatever_the_method():
+    y0 = torch.tensor([1.0, 0.5], requires_grad=True)
+
+    def hamiltonian(t, y):
+        energy = 0.65 * y[0] ** 2 + 0.5 * y[1] ** 2
+        (slope,) = torch.autograd.grad(energy, y, create_graph=True)
+        return torch.stack((slope[1], -slope[0]))
+
+    fixed = odeint(hamiltonian, y0, [0.0, 1.0], method="rk4", step_size=0.05)
+    adaptive = odeint(hamiltonian, y0, [0.0, 1.0])
+    torch.testing.assert_close(adaptive, fixed, rtol=1e-4, atol=1e-5)
+
+
+def test_a_time_among_numbers_keeps_its_gradient():
+    T = torch.tensor(1.0, requires_grad=True)
+    odeint(lambda t, y: -y, torch.ones(1), [0.0, T])[-1].sum().backward()
+    assert T.grad.item() == pytest.approx(-math.exp(-1), rel=1e-4)
+
+
+@both_solvers
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_state_of_few_digits_is_refused(solver, dtype):
+    message = refusal(TypeError, solver, y0=torch.ones(2, dtype=dtype))
+    assert f"y0 is {dtype}" in message
+    assert "use y0.float()" in message
+
+
+def test_a_clock_too_coarse_for_the_steps_is_said():
+    start = 1e6
+    with pytest.warns(UserWarning, match="t in torch.float32, too coarse for steps"):
+        odeint(lambda t, y: t.cos() * y, torch.ones(1), [start, start + 1])
+    odeint(lambda t, y: t.cos() * y, torch.ones(1).double(), [start, start + 1])
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_a_field_that_turns_nan_is_given_up_soon_wherever_it_is(start):
+    calls = count()
+
+    def f(t, y):
+        next(calls)
+        return y / (t == start)
+
+    with pytest.raises(SolverError, match="f returned NaN or infinity"):
+        odeint(f, torch.ones(1).double(), [start, start + 1])
+    assert next(calls) <= 150

@@ -706,3 +706,21 @@ def test_the_grammar_accepts_of_all_short_texts_those_that_agree():
     one = itertools.product(("a cat", "the cat"), ("runs now", "ran then"))
     several = itertools.product(("two cats", "the cats"), ("run now", "ran then"))
     assert found == set(map(" ".join, (*one, *several)))
+
+
+def test_a_tilde_in_course_data_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COURSE_DATA", "~/data")
+    file = tmp_path / "data" / "mnist" / "train-labels-idx1-ubyte"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not the file")
+    with pytest.raises(data.DataError, match=r"data/mnist/train-labels.* is not the"):
+        data.find_full(data.MNIST, file.name)
+
+
+def test_a_course_data_that_is_no_folder_is_not_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(
+        data.DataError, match=r"COURSE_DATA names .*nowhere, which is no"
+    ):
+        data.find_full(data.MNIST, "train-labels-idx1-ubyte")

@@ -323,3 +323,24 @@ def test_no_layers_leave_the_noise_as_it_is():
 def test_what_makes_no_sense_is_refused_by_name(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_a_density_without_the_gradients_it_needs_is_refused():
+    flow, x = ContinuousFlow(MLPDynamics(2, (8,), time=True)), torch.randn(4, 2)
+    with (
+        torch.inference_mode(),
+        pytest.raises(RuntimeError, match=r"use torch.no_grad\(\)"),
+    ):
+        flow.log_prob(x)
+
+
+def test_a_planar_layer_without_w_is_a_shift():
+    flow = PlanarFlow(2, 1)
+    with torch.no_grad():
+        flow.w.zero_()
+    x = torch.randn(5, 2)
+    log_p = flow.log_prob(x)
+    shifted = x + flow.b.tanh() * flow.u
+    torch.testing.assert_close(log_p, normal_log_prob(shifted))
+    log_p.sum().backward()
+    assert all(p.grad.isfinite().all() for p in flow.parameters())

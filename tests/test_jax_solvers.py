@@ -386,3 +386,11 @@ def test_without_jax_the_import_says_what_to_install(monkeypatch):
     spec = importlib.util.spec_from_file_location("alone", jax_module.__file__)
     with pytest.raises(ImportError, match="pip install jax diffrax"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_times_that_are_one_in_float32_are_refused():
+    with (
+        enable_x64(False),
+        pytest.raises(ValueError, match=r"increasing .* in float32"),
+    ):
+        jax_odeint(lambda t, y: -y, jnp.ones(1), [1e6, 1e6 + 0.01], steps=10)

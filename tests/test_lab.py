@@ -372,10 +372,13 @@ def test_weights_set_in_python_move_the_decoded_curve(page):
 def test_a_dragged_point_follows_the_mouse_and_is_known_in_python(page, name, label):
     point = figure(page, name).locator(".live-drag")
     point.scroll_into_view_if_needed()
-    x, y = middle(point)
-    drag(page, (x, y), (x - 45, y + 30))
-    settle(page)
-    place = middle(point)
+    for _ in range(5):  # a hand misses a point that the outputs above it still move
+        x, y = middle(point)
+        drag(page, (x, y), (x - 45, y + 30))
+        settle(page)
+        place = middle(point)
+        if place != pytest.approx((x, y), abs=1.5):
+            break
     assert place == pytest.approx((x - 45, y + 30), abs=1.5)
     sliders = [figure(page, name).get_by_label(label + d) for d in "₁₂"]
     shown = [number(slider) for slider in sliders]

@@ -362,3 +362,13 @@ def test_in_print_the_drawing_stays_and_the_controls_go(show):
     page.emulate_media(media="print")
     assert page.locator("svg").first.is_visible()
     assert not page.locator(".live-controls").is_visible()
+
+
+def test_a_box_of_figures_is_told_how_to_live_in_a_page(browser):
+    box = '"model_module": "@jupyter-widgets/controls", "model_name": "HBoxModel"'
+    html = page_of(StepSizeExplorer()).replace('"model_module": "anywidget"', box)
+    page = browser.new_page()
+    page.set_content(html)
+    words = "a HBoxModel cannot live here; end a cell with each figure itself"
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    page.close()

@@ -388,3 +388,32 @@ def test_the_fashion_odenet_learns_through_tsit5_at_a_tolerance_of_a_thousandth(
     )
     assert count_parameters(net) == conv + field + linear
     assert net[3].solver_settings == {"method": "tsit5", "rtol": 1e-3, "atol": 1e-3}
+
+
+@pytest.mark.parametrize("depth", [0, -2, 1.5])
+def test_a_network_without_layers_is_refused(depth):
+    with pytest.raises(ValueError, match="depth must be a positive whole number"):
+        models.ResNet(models.MLPDynamics(2, (4,)), depth)
+
+
+def test_a_layer_keeps_the_digits_and_the_gradient_of_its_times():
+    f, y0 = models.MLPDynamics(1, (4,)), torch.ones(1)
+    layer = models.NeuralODE(f, odeint=odeint)
+    late = [1e6, 1e6 + 0.01]  # equal in float32
+    assert torch.equal(layer.trajectory(y0, late), odeint(f, y0, late))
+    T = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    models.NeuralODE(f, (0.0, T), odeint=odeint)(y0).sum().backward()
+    end = odeint(f, y0, [0.0, 1.0])[-1]
+    torch.testing.assert_close(T.grad.float(), f(T.detach(), end)[0], rtol=1e-3, atol=0)
+
+
+def test_times_that_are_learnt_are_parameters_of_the_layer():
+    times = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+    layer = models.NeuralODE(models.MLPDynamics(2, (4,)), times)
+    sgd = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(2):
+        sgd.zero_grad()
+        layer(torch.ones(1, 2)).square().sum().backward()
+        assert times.grad.abs().min() > 0
+        sgd.step()
+    assert "t" in layer.state_dict()

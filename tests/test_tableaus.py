@@ -283,3 +283,18 @@ def test_an_inconsistent_table_is_refused(tableau, change, complaint):
 def test_a_table_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         RK4.order = 5
+
+
+def test_an_adaptive_method_hands_its_last_stage_on():
+    with pytest.raises(
+        ValueError, match="last stage of an adaptive method is the next"
+    ):
+        ButcherTableau(
+            name="heun-euler",
+            order=2,
+            c=(0.0, 1.0),
+            a=((1.0,),),
+            b=(0.5, 0.5),
+            b_error=(-0.5, 0.5),
+            dense=((1.0, -0.5), (0.0, 0.5)),
+        )

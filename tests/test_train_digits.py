@@ -51,7 +51,7 @@ def test_jittered_digits_stay_digits_and_move_by_pixels():
     [
         ("mlp", "float32"),
         ("odenet", "stem in bfloat16"),
-        ("rknet", "bfloat16"),
+        ("rknet", "stem in bfloat16"),
         ("no body", "bfloat16"),
     ],
 )

@@ -223,3 +223,40 @@ def test_the_gpu_is_used_if_there_is_one(monkeypatch, available, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert training.device().type == name
     assert training.by_device(cpu="cpu", cuda="cuda") == name
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were(clip):
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(model.weight)
+
+    def distance(x):  # finite at 0, and without a slope there
+        return model(x).square().sum().sqrt()
+
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(FloatingPointError, match=r"gradient holds NaN .* step 0"):
+        training.fit(model, [(torch.ones(1, 2),)], distance, sgd, clip=clip)
+    assert torch.equal(model.weight, torch.zeros(1, 2))
+
+
+def a_fit(batches, epochs):
+    model = nn.Linear(2, 1)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    return training.fit(
+        model, batches, lambda x: model(x).square().sum(), sgd, epochs=epochs
+    )
+
+
+def test_batches_may_come_without_a_length():
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([(torch.ones(2),)] * 4)
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+    assert len(a_fit(loader, epochs=3).losses) == 6
+    assert len(a_fit(((torch.ones(1, 2),) for _ in range(5)), epochs=1).losses) == 5
+
+
+def test_a_generator_does_not_do_for_two_epochs():
+    with pytest.raises(ValueError, match="a generator can be gone through once"):
+        a_fit(((torch.ones(1, 2),) for _ in range(5)), epochs=2)

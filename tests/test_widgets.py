@@ -11,12 +11,13 @@ from torch import nn
 from traitlets import TraitError
 
 from course_lib.latent import LatentRNN
-from course_lib.models import ConvDynamics, digit_model, digit_odenet
+from course_lib.models import ConvDynamics, MLPDynamics, digit_model, digit_odenet
 from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
     DigitDepthExplorer,
+    FlowExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
@@ -364,3 +365,33 @@ def test_a_figure_is_shown_as_a_sentence_without_javascript_and_as_a_widget(
     kind = "application/vnd.jupyter.widget-view+json"
     assert kind in view
     assert "custom_widget_manager" in settings["metadata"][kind]["colab"]  # for Colab
+
+
+def test_a_misspelt_setting_is_refused_with_those_there_are():
+    with pytest.raises(TypeError, match=r"no setting stepsize; it has .*step_size"):
+        StepSizeExplorer(stepsize=0.5)
+    f = MLPDynamics(2, (4,))
+    with pytest.raises(TypeError, match=r"no setting tend; it has .*t_end"):
+        FlowExplorer(f, start=[0, 0], window=[(-1, 1)] * 2, tend=3.0)
+
+
+def test_a_closed_figure_says_so(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figure_module, "display", lambda data, **_: shown.append(data))
+    figure = StepSizeExplorer()
+    figure.close()
+    figure._ipython_display_()
+    assert shown[-1] == {"text/plain": "This live figure was closed."}
+
+
+def test_a_step_that_is_too_small_to_count_is_a_solver_error():
+    with pytest.raises(SolverError, match="about inf steps"):
+        StepSizeExplorer(step_size=1e-308).solution()
+
+
+def test_an_adjoint_figure_answers_where_gradients_are_off():
+    figure = AdjointExplorer(problem="spiral")
+    with torch.no_grad():
+        assert torch.equal(
+            figure.solution().exact, AdjointExplorer(problem="spiral").solution().exact
+        )

@@ -36,6 +36,7 @@ ORDER = (
     "solvers.checks",
     "solvers.in_jax",
     "solvers.steps",
+    "solvers.forward_pass",
     "solvers.solve",
     "solvers.adjoint solvers.checkpoints",
     "solvers",

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib import data, measuring, models, records, training
-from course_lib.solvers import METHODS
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 STRETCH = 50  # training steps to a mean of the calls
@@ -45,16 +44,13 @@ def jittered(images: Tensor, *, degrees: float = 10.0, pixels: float = 2.0) -> T
 def precision(model: nn.Module) -> str:
     """What of a model computes in bfloat16, half the digits for half the time.
 
-    Not an ODE block with an adaptive solver: an error estimate of 1e-3 does not survive
-    numbers of three digits.
+    Not an ODE block: neither small steps nor an error estimate survive numbers of three
+    digits.
     """
     if not isinstance(model, models.DigitClassifier):
         return "float32"
-    adaptive = (
-        isinstance(model.body, models.NeuralODE)
-        and METHODS[model.body.solver_settings.get("method", "dopri5")].adaptive
-    )
-    return "stem in bfloat16" if adaptive else "bfloat16"
+    solved = isinstance(model.body, models.NeuralODE)
+    return "stem in bfloat16" if solved else "bfloat16"
 
 
 def scores(model: nn.Module, images: Tensor) -> Tensor:

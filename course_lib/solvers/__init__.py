@@ -8,7 +8,7 @@ gradient, `in_jax` the same steps in JAX (imported by who has JAX).
 from course_lib.solvers.adjoint import (
     AdjointDynamics,
     AdjointSolve,
-    add_quadrature,
+    Quadrature,
     odeint_adjoint,
     solve_back,
 )
@@ -22,6 +22,7 @@ from course_lib.solvers.checks import (
     GuardedField,
     Settings,
     SolverError,
+    as_times,
     check_positive,
     check_whole,
 )
@@ -62,13 +63,14 @@ __all__ = [
     "CheckpointedSolve",
     "GuardedField",
     "Leg",
+    "Quadrature",
     "Settings",
     "Solution",
     "SolverError",
     "Step",
     "adaptive_steps",
-    "add_quadrature",
     "advance",
+    "as_times",
     "check_positive",
     "check_whole",
     "fixed_steps",

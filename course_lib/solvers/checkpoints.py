@@ -21,6 +21,7 @@ from course_lib.solvers.checks import (
     check_whole,
     parameters_of,
 )
+from course_lib.solvers.forward_pass import applied, remember, require_something_known
 from course_lib.solvers.solve import observed, walk
 from course_lib.solvers.steps import Step, rk_step, to_float
 from course_lib.solvers.tableaus import ButcherTableau
@@ -83,7 +84,9 @@ def odeint_checkpointed(
         advice = "leave it out to keep about √n of n states"
         checkpoints = check_whole("checkpoints", checkpoints, advice)
     params = parameters_of(f, adjoint_params)
-    return CheckpointedSolve.apply(f, settings, checkpoints, times, y0, *params)
+    ys = applied(CheckpointedSolve, f, settings, checkpoints, times, y0, *params)
+    require_something_known(f, y0, times, params)
+    return ys
 
 
 class Leg(NamedTuple):
@@ -116,8 +119,10 @@ class CheckpointedSolve(torch.autograd.Function):
                 first, last = last, last + len(wanted)
                 legs.append(Leg(step.t, step.t_next, step.h, first, last))
             ys = torch.cat(pieces)
-        ctx.f, ctx.tableau, ctx.legs, ctx.stride = f, settings.tableau, legs, stride
-        ctx.states = len(kept)
+            if legs:
+                kept.append(step.y_next)  # what repeating the last stretch must give
+        ctx.there, ctx.tableau = remember(f, y0.device), settings.tableau
+        ctx.legs, ctx.stride, ctx.states = legs, stride, len(kept)
         ctx.save_for_backward(t, *kept, *params)
         return ys
 
@@ -132,13 +137,21 @@ class CheckpointedSolve(torch.autograd.Function):
         t, *saved = ctx.saved_tensors
         kept, params = saved[: ctx.states], saved[ctx.states :]
         t = t.detach().requires_grad_(ctx.needs_input_grad[3])
-        wanted = (*params, t) if t.requires_grad else params
+        wanted = [
+            x for x in (*params, t) if x.requires_grad
+        ]  # one may be frozen by now
         sums, lam = [torch.zeros_like(x) for x in wanted], torch.zeros_like(grad_ys[0])
-        for i in reversed(range(len(kept))):
+        f = ctx.there.field()
+        for i in reversed(range(len(kept) - 1)):
             legs = ctx.legs[i * ctx.stride : (i + 1) * ctx.stride]
+            y = kept[i].detach().requires_grad_()
             with torch.enable_grad():
-                y = kept[i].detach().requires_grad_()
-                end, ys = repeat_steps(ctx.f, y, t, legs, ctx.tableau)
+                end, ys = repeat_steps(f, y, t, legs, ctx.tableau)
+            if i == len(kept) - 2:  # one stretch uses what they all use
+                ctx.there.require_known(end, (y, *wanted))
+            ctx.there.require_same(
+                end.detach(), kept[i + 1], floor=lambda: kept[0].abs().max().item()
+            )
             arriving = (lam, grad_ys[legs[0].first : legs[-1].last])
             lam, *grads = torch.autograd.grad(
                 (end, ys), (y, *wanted), arriving, allow_unused=True
@@ -146,8 +159,9 @@ class CheckpointedSolve(torch.autograd.Function):
             for total, grad in zip(sums, grads):
                 if grad is not None:
                     total.add_(grad)
-        grad_t = sums.pop() if t.requires_grad else None
-        return None, None, None, grad_t, lam + grad_ys[0], *sums
+        found = iter(sums)
+        grads = [next(found) if x.requires_grad else None for x in (*params, t)]
+        return None, None, None, grads.pop(), lam + grad_ys[0], *grads
 
 
 def repeat_steps(

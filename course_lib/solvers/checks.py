@@ -20,6 +20,7 @@ __all__ = [
     "GuardedField",
     "Settings",
     "SolverError",
+    "as_times",
     "check_positive",
     "check_problem",
     "check_whole",
@@ -36,16 +37,18 @@ class SolverError(RuntimeError):
 # --- numbers --------------------------------------------------------------------------
 
 
-def check_positive(name: str, value: float, advice: str) -> None:
-    """Refuse what is not a positive, finite number."""
+def check_positive(name: str, value: float, advice: str) -> float:
+    """The value as a positive, finite number; anything else is refused, text too."""
+    refused = TypeError(f"{name} must be a positive number, got {value!r}; {advice}")
+    if isinstance(value, str):  # a configuration file's 1e-3 may be one
+        raise refused
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a positive number, got {value!r}; {advice}"
-        ) from None
+    except (TypeError, ValueError, RuntimeError):
+        raise refused from None
     if not (number > 0.0 and isfinite(number)):
         raise ValueError(f"{name} must be positive and finite, got {value!r}; {advice}")
+    return number
 
 
 def check_whole(name: str, value: int, advice: str) -> int:
@@ -99,9 +102,10 @@ class Settings:
                 f"method={self.method!r} is not known; choose from {', '.join(METHODS)}"
             )
         self._check_step_size()
-        check_positive("rtol", self.rtol, "1e-5 is a usual value")
-        check_positive("atol", self.atol, "1e-6 is a usual value")
-        check_whole("max_steps", self.max_steps, "10_000 is the usual value")
+        self._keep("rtol", check_positive("rtol", self.rtol, "1e-5 is a usual value"))
+        self._keep("atol", check_positive("atol", self.atol, "1e-6 is a usual value"))
+        advice = "10_000 is the usual value"
+        self._keep("max_steps", check_whole("max_steps", self.max_steps, advice))
 
     @property
     def tableau(self) -> ButcherTableau:
@@ -124,7 +128,11 @@ class Settings:
                 "'dopri5' works without"
             )
         advice = "for steps chosen from a tolerance use method='dopri5' without it"
-        check_positive("step_size", self.step_size, advice)
+        self._keep("step_size", check_positive("step_size", self.step_size, advice))
+
+    def _keep(self, name: str, number: float) -> None:
+        """NumPy's numbers and 0-d tensors become Python's."""
+        object.__setattr__(self, name, number)
 
 
 # --- f, the start and the times -------------------------------------------------------
@@ -132,7 +140,7 @@ class Settings:
 
 class GuardedField:
     """f as the solvers call it: t arrives as a 0-d tensor like y, calls are counted,
-    results are checked.
+    results are checked, and so is that f leaves y and its earlier result alone.
 
     Parameters
     ----------
@@ -149,6 +157,9 @@ class GuardedField:
 
     def __init__(self, f: Callable, y0: Tensor, start: Tensor | None = None):
         self.f, self.nfe = f, 0
+        # A tensor counts how often it was changed in place, but not in inference mode.
+        self.watched = not (y0.is_inference() or torch.is_inference_mode_enabled())
+        self.given, self.version = (y0, y0._version) if self.watched else (y0, 0)
         self.dtype, self.device = y0.dtype, y0.device
         self.shift = None if start is None else start - start.detach()
 
@@ -165,12 +176,17 @@ class GuardedField:
             t = t.to(self.device, self.dtype)
         else:
             t = torch.full((), t, dtype=self.dtype, device=self.device)
+        version = y._version if self.watched else 0
         dy = self.f(t, y)
         if not isinstance(dy, Tensor):
             raise TypeError(
                 f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got "
                 f"{type(dy).__name__}"
             )
+        if self.watched:
+            if y._version != version or self.given._version != self.version:
+                self._complain_of_writing(y._version != version)
+            self.given, self.version = dy, dy._version
         if dy.shape != y.shape or dy.dtype != y.dtype or dy.device != y.device:
             raise ValueError(
                 "f must return dy/dt with the shape, dtype and device of y: expected "
@@ -178,6 +194,17 @@ class GuardedField:
                 f"{dy.dtype}, {dy.device}"
             )
         return dy
+
+    def _complain_of_writing(self, to_y: bool) -> None:
+        if to_y:
+            raise ValueError(
+                "f changed y in place; y is the state of the solver: compute a new "
+                "tensor, or start with y = y.clone()"
+            )
+        raise ValueError(
+            "f wrote over the tensor that it returned the time before, which the "
+            "solver still needs, or to the memory it is part of; return result.clone()"
+        )
 
 
 def check_problem(f: Callable, y0: Tensor, t: Tensor | Sequence[float]) -> Tensor:
@@ -189,28 +216,51 @@ def check_problem(f: Callable, y0: Tensor, t: Tensor | Sequence[float]) -> Tenso
             f"f must be callable as f(t, y), got {type(f).__name__}; the order is "
             "solve(f, y0, t)"
         )
+    _check_state(y0)
+    if not _all_finite(y0):
+        raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
+    return _check_times(t)
+
+
+def _check_state(y0: Tensor) -> None:
+    if isinstance(y0, (tuple, list)) and any(isinstance(part, Tensor) for part in y0):
+        raise TypeError(
+            f"y0 must be one Tensor, got a {type(y0).__name__} of {len(y0)}; put them "
+            "together, torch.cat([part.flatten() for part in y0]), and take them apart "
+            "in f with y.split(sizes)"
+        )
     if not isinstance(y0, Tensor):
         raise TypeError(
             f"y0 must be a Tensor, got {type(y0).__name__}; use torch.tensor(y0)"
+        )
+    if y0.is_complex():
+        raise TypeError(
+            f"y0 must be real, got {y0.dtype}; solve for torch.view_as_real(y0), with "
+            "torch.view_as_complex(y) in f and torch.view_as_real around its result"
         )
     if not y0.is_floating_point():
         raise TypeError(
             f"y0 must be floating point, got {y0.dtype}; use y0.float() or y0.double()"
         )
-    if not torch.isfinite(y0).all():
-        raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
-    return _check_times(t)
+    if torch.finfo(y0.dtype).bits < 32:
+        raise TypeError(
+            f"y0 is {y0.dtype}, in which a small step changes nothing and no error can "
+            "be estimated; use y0.float() (f may still compute in less, under autocast)"
+        )
+
+
+def _all_finite(y0: Tensor) -> bool:
+    try:
+        return bool(torch.isfinite(y0).all())
+    except RuntimeError as error:  # under vmap a tensor has no value that one could ask
+        raise RuntimeError(
+            "torch.func.vmap hides the numbers by which a solver chooses its steps; "
+            "solve the whole batch at once instead: y may have any shape"
+        ) from error
 
 
 def _check_times(t: Tensor | Sequence[float]) -> Tensor:
-    if not isinstance(t, Tensor):
-        try:
-            t = torch.tensor([float(moment) for moment in t], dtype=torch.float64)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"t must be a 1-D Tensor or a sequence of numbers, got {t!r}; "
-                "to integrate from 0 to 1 use t=[0.0, 1.0]"
-            ) from None
+    t = as_times(t)
     if not t.is_floating_point():
         raise TypeError(
             f"t must be floating point, got {t.dtype}; use t.float() or t.double()"
@@ -228,6 +278,25 @@ def _check_times(t: Tensor | Sequence[float]) -> Tensor:
             f"{_abbreviated(t)}; sort it and remove repeated times (torch.unique)"
         )
     return t
+
+
+def as_times(t: Tensor | Sequence[float]) -> Tensor:
+    """A sequence of times in float64, a Tensor as it is; a gradient reaches those that
+    are tensors and want one.
+    """
+    if isinstance(t, Tensor):
+        return t
+    try:
+        times = [x if isinstance(x, Tensor) else float(x) for x in t]
+        if any(isinstance(x, Tensor) and x.requires_grad for x in times):
+            parts = [torch.as_tensor(x, dtype=torch.float64) for x in times]
+            return torch.stack(parts)
+        return torch.tensor([float(x) for x in times], dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"t must be a 1-D Tensor or a sequence of numbers, got {t!r}; "
+            "to integrate from 0 to 1 use t=[0.0, 1.0]"
+        ) from None
 
 
 def _abbreviated(t: Tensor) -> str:
@@ -252,7 +321,10 @@ def parameters_of(
                 "(an empty tuple if f has no parameters)"
             )
         adjoint_params = tuple(f.parameters())
-    return tuple(p for p in _as_tensors(adjoint_params) if p.requires_grad)
+    unique = {
+        id(p): p for p in _as_tensors(adjoint_params)
+    }  # two modules may share one
+    return tuple(p for p in unique.values() if p.requires_grad)
 
 
 def _as_tensors(adjoint_params) -> tuple[Tensor, ...]:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import isfinite
 
+import numpy as np
+
 try:
     import jax
     import jax.numpy as jnp
@@ -207,20 +209,20 @@ def _checked_times(t: Array | Sequence[float]) -> Array:
             "t must be 1-D with at least one time (two to integrate), got shape "
             f"{times.shape}; to integrate from 0 to 1 use t=[0.0, 1.0]"
         )
-    if not _is_traced(t):
-        _require_order(t.tolist() if hasattr(t, "tolist") else list(moments))
+    if not any(map(_is_traced, (t,) if _is_array(t) else moments)):
+        _require_order(np.asarray(moments, times.dtype))
     return times
 
 
-def _require_order(moments: list) -> None:
-    if any(map(_is_traced, moments)):
-        return
+def _require_order(times: np.ndarray) -> None:
+    moments = times.tolist()  # as the solver has them: float32 may not tell two apart
     gaps = [b - a for a, b in pairwise(moments)]
     monotone = all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)
     if not (monotone and all(map(isfinite, moments))):
         raise ValueError(
             "t must be finite and strictly increasing or strictly decreasing, got "
-            f"{moments[:6]}; sort it and remove repeated times (jnp.unique)"
+            f"{moments[:6]} in {times.dtype}; sort it, remove repeated times "
+            "(jnp.unique), or count from another origin"
         )
 
 

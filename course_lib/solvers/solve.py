@@ -11,6 +11,7 @@ Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, chapter I
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -163,14 +164,29 @@ def walk(
         reach them.
     """
     moments, done, track_t = times.tolist(), 1, field.shift is not None
-    go = _through if settings.tableau.adaptive else _from_time_to_time
-    for step in go(
-        field, y0, times.double().unbind() if track_t else moments, settings
-    ):
+    steps_of = _through if settings.tableau.adaptive else _from_time_to_time
+    stops = times.double().unbind() if track_t else moments
+    coarse, rounding = None, 16 * torch.finfo(y0.dtype).eps
+    for step in steps_of(field, y0, stops, settings):
         first, reached = done, abs(to_float(step.t_next) - moments[0])
         while done < len(moments) and abs(moments[done] - moments[0]) <= reached:
             done += 1
+        short = abs(to_float(step.h)) < rounding * abs(to_float(step.t))
+        if short and done == first:  # not only cut to end at a time
+            coarse = step
         yield step, (times if track_t else moments)[first:done]
+    if coarse is not None:
+        _warn_of_rounding(coarse, y0.dtype)
+
+
+def _warn_of_rounding(step: Step, dtype: torch.dtype) -> None:
+    """Say that f, which has t in the type of y, could not tell stages apart."""
+    warnings.warn(
+        f"near t={to_float(step.t):.6g} f has its t in {dtype}, too coarse for steps of "
+        f"{abs(to_float(step.h)):.3g}; where f depends on t use y0.double(), or count "
+        "time from another origin",
+        stacklevel=4,
+    )
 
 
 def _through(field, y0, moments, settings) -> Iterator[Step]:

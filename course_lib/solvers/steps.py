@@ -23,6 +23,7 @@ __all__ = [
     "adaptive_steps",
     "advance",
     "fixed_steps",
+    "initial_step",
     "interpolate",
     "rk_step",
     "to_float",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
+MOST_REJECTED = 20  # of attempts that end in NaN, each a fifth of the one before
 
 
 class Step(NamedTuple):
@@ -52,10 +54,10 @@ class Step(NamedTuple):
 
 def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     """Σ w_i k_i, without the zero weights (there is at least one that is not zero)."""
-    pairs = [(w, k) for w, k in zip(weights, stages) if w != 0.0]
-    total = pairs[0][0] * pairs[0][1]
-    for w, k in pairs[1:]:
-        total = total.add(k, alpha=w)
+    total = None
+    for w, k in zip(weights, stages):
+        if w != 0.0:
+            total = w * k if total is None else total.add(k, alpha=w)
     return total
 
 
@@ -64,7 +66,10 @@ def advance(
 ) -> Tensor:
     """y + h Σ w_i k_i."""
     slope = weighted_sum(weights, stages)
-    return y.add(slope, alpha=h) if isinstance(h, float) else y + h.to(y) * slope
+    if isinstance(h, float):
+        return y.add(slope, alpha=h)
+    # The number as above, and a zero that carries the gradient of h.
+    return y.add(slope, alpha=h.item()) + (h - h.detach()).to(y) * slope
 
 
 def rk_step(
@@ -190,7 +195,7 @@ def adaptive_steps(
     if not torch.isfinite(k1).all():
         raise _not_finite(t, 0.0, settings, "look at f there")
     if h is None:
-        h = _initial_step(f, t, y, k1, t_end, settings)
+        h = initial_step(f, t, y, k1, t_end, settings)
     for _ in range(settings.max_steps):
         left = abs(t_end - t)
         last = h >= 0.999 * left  # do not leave a sliver for one more step
@@ -210,9 +215,10 @@ def adaptive_steps(
         else:
             shrink = _factor(ratio, tableau.order) if ratio > 1.0 else MIN_FACTOR
             h, rejected = size * max(MIN_FACTOR, shrink), rejected + 1
-            if h <= 16 * _spacing(t):
-                raise _underflow(t, h, settings, ratio)
-    raise _out_of_steps(t, t_end, sign * h, settings)
+            hopeless = rejected >= MOST_REJECTED and not isfinite(ratio)
+            if h <= 16 * _spacing(t) or hopeless:
+                raise _underflow(t, h, settings, ratio, y.dtype)
+    raise _out_of_steps(t, t_end, sign * h, settings, y.dtype)
 
 
 def _factor(ratio: float, order: int) -> float:
@@ -241,19 +247,18 @@ def _rms(x: Tensor, parts: int) -> float:
     return torch.linalg.vector_norm(blocks, dim=1).max().item() / sqrt(blocks.shape[1])
 
 
-@torch.no_grad()
-def _initial_step(
+def initial_step(
     f: Callable, t: float, y: Tensor, k1: Tensor, t_end: float, settings: Settings
 ) -> float:
     """A first step size from the sizes of y, y' and y'' (Hairer, Nørsett, Wanner I,
     II.4).
     """
-    scale = y.abs().mul_(settings.rtol).add_(settings.atol)
-    d0, d1 = (_rms(x / scale, settings.parts) for x in (y, k1))
+    scale = y.detach().abs().mul_(settings.rtol).add_(settings.atol)
+    d0, d1 = (_rms(x.detach() / scale, settings.parts) for x in (y, k1))
     h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
     h0 = min(h0, abs(t_end - t))  # f may be known up to t_end only
     ahead = copysign(h0, t_end - t)
-    change = f(t + ahead, y + ahead * k1) - k1
+    change = (f(t + ahead, y + ahead * k1) - k1).detach()  # f may need gradients
     steepest = max(d1, _rms(change / scale, settings.parts) / h0)
     h1 = max(1e-6, 1e-3 * h0)
     if steepest > 1e-15:
@@ -284,7 +289,9 @@ def _not_finite(
     )
 
 
-def _underflow(t: float, h: float, settings: Settings, ratio: float) -> SolverError:
+def _underflow(
+    t: float, h: float, settings: Settings, ratio: float, dtype: torch.dtype
+) -> SolverError:
     if not 1.0 < ratio < inf:  # NaN, or an overflow that the estimate did not see
         return _not_finite(
             t, h, settings, "no step, however small, gets past it: look at f there"
@@ -292,13 +299,24 @@ def _underflow(t: float, h: float, settings: Settings, ratio: float) -> SolverEr
     return SolverError(
         f"step underflow at t={t:.6g}: {settings.method} would need h={h:.3g} to meet "
         "the tolerance; the solution may blow up here, f may jump, or the problem may "
-        "be stiff: try looser rtol and atol, or float64"
+        f"be stiff: try looser rtol and atol{_or_float64(dtype)}"
     )
 
 
-def _out_of_steps(t: float, t_end: float, h: float, settings: Settings) -> SolverError:
+def _out_of_steps(
+    t: float, t_end: float, h: float, settings: Settings, dtype: torch.dtype
+) -> SolverError:
     return SolverError(
         f"max_steps={settings.max_steps} were not enough: {settings.method} had "
-        f"reached t={t:.6g} of {t_end:.6g} with h={h:.3g}; try looser rtol and atol, a "
-        "larger max_steps, or float64 (float32 cannot meet tolerances much below 1e-6)"
+        f"reached t={t:.6g} of {t_end:.6g} with h={h:.3g}; the problem may be stiff (an "
+        "explicit method then takes small steps however smooth the solution is), or "
+        "the interval long: try looser rtol and atol, a larger max_steps"
+        f"{_or_float64(dtype)}"
     )
+
+
+def _or_float64(dtype: torch.dtype) -> str:
+    """What helps only who does not have it."""
+    if dtype == torch.float64:
+        return ""
+    return ", or float64 (float32 cannot meet tolerances much below 1e-6)"

@@ -86,6 +86,10 @@ class ButcherTableau:
             self._require(
                 self.dense is not None, "an adaptive method needs dense output"
             )
+            self._require(
+                self.fsal,
+                "the last stage of an adaptive method is the next step's first",
+            )
         if self.dense is not None:
             self._require(len(self.dense) == s, "dense needs as many rows as b")
         for i, row in enumerate(self.dense or (), start=1):

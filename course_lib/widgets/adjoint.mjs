@@ -48,9 +48,11 @@ export function adjointState({ problem, target, rtol }, carried = sensitivity(pr
   const forward = solve(FIELDS[problem], y0, span, settings);
   const end = endOf(forward);
   const lam = end.map((v, d) => 2 * (v - target[d]));
-  const start = [...end, ...lam];
+  const size = Math.max(...lam.map(Math.abs)) || 1; // the equation of λ is linear
+  const start = [...end, ...lam.map((v) => v / size)];
   const back = solve(augmented(problem), start, [span[1], span[0]], { ...settings, parts: 2 });
-  const [y, gradient] = halves(endOf(back));
+  const [y, carriedBack] = halves(endOf(back));
+  const gradient = carriedBack.map((v) => v * size);
   const exact = exactGradient(carried, target);
   const reconstruction = distance(y, y0);
   return {

@@ -13,9 +13,9 @@ from course_lib.solvers import (
     AdjointDynamics,
     Settings,
     Solution,
-    adaptive_steps,
     odeint,
     solve,
+    solve_back,
 )
 from course_lib.systems import SYSTEMS
 from course_lib.widgets.figure import LiveFigure, start_of
@@ -84,20 +84,22 @@ class AdjointExplorer(LiveFigure):
         tolerance = dict(rtol=self.rtol, atol=self.rtol)
         forward = solve(system.f, y0, system.span, **tolerance)
         end = forward.ys[-1]
-        flow = AdjointDynamics(system.f, end, (), METHODS["dopri5"].stages)
-        z = torch.stack((end, 2 * (end - target)))
+        flow = AdjointDynamics(system.f, end, (), METHODS["dopri5"])
+        arriving = 2 * (end - target)
+        size = arriving.abs().max().item() or 1.0  # as in odeint_adjoint
+        z = torch.stack((end, arriving / size))
         control = Settings(**tolerance, max_steps=MAX_STEPS, parts=2)
-        *_, last = adaptive_steps(flow, system.span[1], z, system.span[0], control)
-        reconstructed, gradient = last.y_next
+        (reconstructed, lam), _ = solve_back(flow, system.span[::-1], z, control)
         return AdjointSolution(
             forward=forward,
-            gradient=gradient,
+            gradient=size * lam,
             exact=_exact_gradient(self.problem, target),
             reconstructed=reconstructed,
             nfe_back=flow.f.nfe,
         )
 
 
+@torch.enable_grad()
 def _exact_gradient(problem: str, target: Tensor) -> Tensor:
     """Return ∂L/∂y0 by backpropagation through a solve at tolerance 1e-11."""
     system, y0 = SYSTEMS[problem], start_of(problem).requires_grad_()

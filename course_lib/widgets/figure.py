@@ -43,6 +43,15 @@ class LiveFigure(anywidget.AnyWidget):
     _css = (PAGE / "live.css").read_text(encoding="utf-8")
     still = "A live figure."
 
+    def __init__(self, **settings):
+        unknown = sorted(set(settings) - set(self.traits(sync=True)))
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} has no setting {', '.join(unknown)}; it has "
+                + ", ".join(name for name in self.traits(sync=True) if name[0] != "_")
+            )
+        super().__init__(**settings)
+
     def _fix(self, **values) -> None:
         """Set traits that are read-only from then on."""
         for name, value in values.items():
@@ -52,9 +61,11 @@ class LiveFigure(anywidget.AnyWidget):
         sentence = without_javascript(self.still)
         display({"text/html": sentence, "text/plain": ""}, raw=True)
         # Colab finds its widget manager in the metadata.
-        if bundle := self._repr_mimebundle_():
+        if self._repr_mimebundle_ and (bundle := self._repr_mimebundle_()):
             data, metadata = bundle
             display(data, metadata=metadata, raw=True)
+        else:
+            display({"text/plain": "This live figure was closed."}, raw=True)
 
 
 class NetworkFigure(LiveFigure):
@@ -153,6 +164,7 @@ def step_ends(span: Sequence[float], step_size: float, *, most: int) -> list[flo
     is wrong.
     """
     start, end = span
-    n = max(1, math.ceil(abs(end - start) / step_size - 1e-6))
+    needed = abs(end - start) / step_size  # may overflow to infinity
+    n = max(1, math.ceil(needed - 1e-6)) if needed <= most else 1
     h = math.copysign(step_size, end - start)
-    return [start + i * h for i in range(n if n <= most else 1)] + [end]
+    return [start + i * h for i in range(n)] + [end]

@@ -14,7 +14,7 @@
   /**
    * @typedef {(...args: any[]) => void} Listener
    * @typedef {string | number[]} Text itself, or the places of its parts
-   * @typedef {{ model_module: string, state: Record<string, any> }} Saved
+   * @typedef {{ model_module: string, model_name?: string, state: Record<string, any> }} Saved
    */
 
   // What anywidget calls a model: named values, and listeners to their changes.
@@ -115,7 +115,12 @@
     try {
       const id = JSON.parse(place.textContent ?? "").model_id;
       const record = records[id];
-      if (record?.model_module !== "anywidget") throw new Error("its state is not in the page");
+      if (!record) throw new Error("its state is not in the page");
+      if (record.model_module !== "anywidget") {
+        throw new Error(
+          `a ${record.model_name} cannot live here; end a cell with each figure itself`,
+        );
+      }
       const widget = await loaded(record.state._esm);
       dress(record.state._css);
       let model = models.get(id);

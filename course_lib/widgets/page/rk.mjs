@@ -52,6 +52,7 @@ import { MAX_STEPS, METHODS } from "./tables.mjs";
 
 const SAFETY = 0.9;
 const MIN_FACTOR = 0.2;
+const MOST_REJECTED = 20; // of attempts that end in NaN, each a fifth of the one before
 const MAX_FACTOR = 10;
 
 // --- vectors ---------------------------------------------------------------------------
@@ -255,7 +256,7 @@ function adaptiveSteps(task, path) {
   const { f, y0, method, max_steps } = task;
   const [t0, t1] = task.span;
   const sign = Math.sign(t1 - t0);
-  let [t, y, k1, failed] = [t0, y0, f(t0, y0), false];
+  let [t, y, k1, failed] = [t0, y0, f(t0, y0), 0];
   if (!finite(k1)) return { t, why: "not finite" };
   let h = initialStep(task, k1);
   for (let attempt = 0; attempt < max_steps; attempt++) {
@@ -271,13 +272,14 @@ function adaptiveSteps(task, path) {
       if (last) return null;
       const most = failed ? 1 : MAX_FACTOR;
       h = size * Math.min(most, Math.max(MIN_FACTOR, factor(ratio, method.order)));
-      [t, y, k1, failed] = [tNext, yNext, stages[stages.length - 1], false];
+      [t, y, k1, failed] = [tNext, yNext, stages[stages.length - 1], 0];
     } else {
       path.attempts.push({ t, h: sign * size, accepted: false });
       path.rejected++;
-      failed = true;
+      failed++;
       h = size * Math.max(MIN_FACTOR, ratio > 1 ? factor(ratio, method.order) : MIN_FACTOR);
-      if (h <= 16 * spacing(t)) return { t, why: "step underflow" };
+      const hopeless = failed >= MOST_REJECTED && !Number.isFinite(ratio);
+      if (h <= 16 * spacing(t) || hopeless) return { t, why: "step underflow" };
     }
   }
   return { t, why: "too many steps" };

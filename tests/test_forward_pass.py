@@ -209,6 +209,9 @@ def test_the_direct_gradient_can_be_differentiated_again(how):
     assert torch.autograd.gradgradcheck(end, inputs)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.6", reason="the numbers of a tensor could not be read there"
+)
 def test_transforms_of_torch_func_go_through_odeint():
     y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
     jacobian = torch.func.jacrev(

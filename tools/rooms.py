@@ -33,10 +33,11 @@ ROOT = Path(__file__).parents[1]
 # folder, which only hands on its public names, comes after its files.
 ORDER = (
     "solvers.tableaus",
+    "solvers.settings",
     "solvers.checks",
     "solvers.in_jax",
     "solvers.steps",
-    "solvers.forward_pass",
+    "solvers.forward_pass solvers.jumps",
     "solvers.solve",
     "solvers.adjoint solvers.checkpoints",
     "solvers",

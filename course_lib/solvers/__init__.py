@@ -20,12 +20,10 @@ from course_lib.solvers.checkpoints import (
 )
 from course_lib.solvers.checks import (
     GuardedField,
-    Settings,
     SolverError,
     as_times,
-    check_positive,
-    check_whole,
 )
+from course_lib.solvers.settings import Settings, check_positive, check_whole
 from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
 from course_lib.solvers.steps import (
     Step,

@@ -19,25 +19,26 @@ Kidger, Chen, Lyons 2021, "Hey, that's not an ODE": faster ODE adjoints via semi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from math import isfinite
+from math import isfinite, sqrt
 
 import torch
 from torch import Tensor
 
 from course_lib.solvers.checks import (
     GuardedField,
-    Settings,
     SolverError,
-    check_positive,
     check_problem,
     parameters_of,
 )
 from course_lib.solvers.forward_pass import applied, remember, require_something_known
-from course_lib.solvers.solve import observed, walk
+from course_lib.solvers.jumps import one_sided, stretches
+from course_lib.solvers.settings import Settings, check_positive, settings_from
+from course_lib.solvers.solve import observed, odeint, walk
 from course_lib.solvers.steps import (
+    Step,
     adaptive_steps,
     fixed_steps,
     initial_step,
@@ -59,27 +60,26 @@ def odeint_adjoint(
     y0: Tensor,
     t: Tensor | Sequence[float],
     *,
-    method: str = "dopri5",
-    rtol: float = 1e-5,
-    atol: float = 1e-6,
-    step_size: float | None = None,
-    max_steps: int = 10_000,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
     adjoint_params: Sequence[Tensor] | None = None,
+    check_theta: bool = False,
+    **settings,
 ) -> Tensor:
     """`odeint`, with gradients from the adjoint equation: memory does not grow with the
     number of steps.
 
     Parameters
     ----------
-    f, y0, t, method, rtol, atol, step_size, max_steps
+    f, y0, t, **settings
         As for `course_lib.solvers.solve`.
     adjoint_rtol, adjoint_atol : float, optional
         Tolerances of the backward solve; `rtol` and `atol` unless given.
     adjoint_params : sequence of Tensor, optional
         The tensors besides y0 and t that the gradient must reach. An `nn.Module` is
         asked for its parameters; any other callable has to say, if only ``()``.
+    check_theta : bool
+        Whether the steps of the backward solve answer for the θ-integral too.
 
     Returns
     -------
@@ -103,21 +103,21 @@ def odeint_adjoint(
     pass; a RuntimeError says so if f answers otherwise than it did then (an attribute, a
     mode, a buffer changed), or uses tensors that would lose their gradient.
     """
-    forward = Settings(
-        method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps
-    )
-    times = check_problem(f, y0, t)
+    forward = settings_from(settings)
+    times = check_problem(f, y0, t, forward)
     for name, value in (("adjoint_rtol", adjoint_rtol), ("adjoint_atol", adjoint_atol)):
         if value is not None:
             check_positive(name, value, "leave it out to use the forward tolerance")
     params = parameters_of(f, adjoint_params)
     backward = replace(
         forward,
-        rtol=rtol if adjoint_rtol is None else adjoint_rtol,
-        atol=atol if adjoint_atol is None else adjoint_atol,
+        rtol=forward.rtol if adjoint_rtol is None else adjoint_rtol,
+        atol=forward.atol if adjoint_atol is None else adjoint_atol,
         parts=2,  # y and λ have to meet the tolerance each by itself
     )
-    ys = applied(AdjointSolve, f, forward, backward, times, y0, *params)
+    if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
+        return odeint(f, y0, times, **settings)
+    ys = applied(AdjointSolve, f, forward, backward, check_theta, times, y0, *params)
     require_something_known(f, y0, times, params)
     return ys
 
@@ -126,7 +126,7 @@ class AdjointSolve(torch.autograd.Function):
     """A solve whose backward pass is the adjoint equation."""
 
     @staticmethod
-    def forward(ctx, f, forward, backward, t, y0, *params):
+    def forward(ctx, f, forward, backward, check_theta, t, y0, *params):
         """The solution at the times t, computed without a graph."""
         field, pieces = GuardedField(f, y0), [y0[None]]
         with torch.no_grad():
@@ -138,8 +138,11 @@ class AdjointSolve(torch.autograd.Function):
             elif forward.tableau.fsal:
                 last_dy = step.stages[-1]
             else:
-                last_dy = field(step.t_next, step.y_next)
+                ends = (to_float(step.t), to_float(step.t_next))
+                g = one_sided(field, ends, forward.jumps, y0.dtype)
+                last_dy = g(step.t_next, step.y_next)
         ctx.there, ctx.settings = remember(f, y0.device), backward
+        ctx.check_theta = check_theta
         ctx.save_for_backward(t, ys, last_dy, *params)
         return ys
 
@@ -155,10 +158,11 @@ class AdjointSolve(torch.autograd.Function):
             )
         t, ys, last_dy, *params = ctx.saved_tensors
         moments, size = t.tolist(), _size(grad_ys)
-        grad_t = torch.zeros_like(t) if ctx.needs_input_grad[3] else None
-        lam, h = torch.zeros_like(ys[0]), None
+        grad_t = torch.zeros_like(t) if ctx.needs_input_grad[4] else None
+        lam, h, taken = torch.zeros_like(ys[0]), None, 0
         free = [p for p in params if p.requires_grad]  # one may be frozen by now
-        flow = AdjointDynamics(ctx.there.field(), ys[0], free, ctx.settings.tableau)
+        quadrature = Quadrature(free, ctx.settings.tableau, with_errors=ctx.check_theta)
+        flow = AdjointDynamics(ctx.there.field(), ys[0], free, quadrature)
         flow.opening = partial(
             ctx.there.check,
             expected=last_dy,
@@ -169,13 +173,14 @@ class AdjointSolve(torch.autograd.Function):
             if grad_t is not None:
                 grad_t[i] = (grad_ys[i] * flow.f(moments[i], ys[i])).sum()
             ends, z = (moments[i], moments[i - 1]), torch.stack((ys[i], lam))
-            (_, lam), h = solve_back(flow, ends, z, ctx.settings, h)
+            back = solve_back(flow, ends, z, ctx.settings, h=h, taken=taken)
+            (_, lam), h, taken = back
         lam = lam * size
         if grad_t is not None and len(moments) > 1:
             grad_t[0] = -(lam * flow.f(moments[0], ys[0])).sum()
         total = iter(flow.quadrature.total)
         grads = [next(total).mul_(size) if p.requires_grad else None for p in params]
-        return None, None, None, grad_t, lam + grad_ys[0], *grads
+        return None, None, None, None, grad_t, lam + grad_ys[0], *grads
 
 
 def _slowest(ys: Tensor, moments: Sequence[float]) -> float:
@@ -202,8 +207,10 @@ def solve_back(
     ends: tuple[float, float],
     z: Tensor,
     settings: Settings,
+    *,
     h: float | None = None,
-) -> tuple[Tensor, float]:
+    taken: int = 0,
+) -> tuple[Tensor, float | None, int]:
     """Carry z = (y, λ) from one observation back to the one before, and the θ-integral
     of `flow` with it.
 
@@ -215,31 +222,48 @@ def solve_back(
     settings : Settings
     h : float, optional
         The step to try first.
+    taken : int
+        Attempts of the `max_steps` allowed that are gone already.
 
     Returns
     -------
     z : Tensor, shape (2, *state), at the earlier observation
     h : float, the step to try next
+    taken : int, attempts that are gone now
     """
-    t, t_end = ends
     try:
-        if settings.tableau.adaptive:
-            k1 = flow(t, z)
-            flow.quadrature.begin()
-            if h is None and torch.isfinite(k1).all():
-                h = initial_step(flow.slope, t, z, k1, t_end, settings)
-            steps = adaptive_steps(flow, t, z, t_end, settings, k1=k1, h=h)
-        else:
-            steps = fixed_steps(flow, t, z, t_end, settings)
-        for step in steps:
-            flow.quadrature.accept(to_float(step.h))
+        for piece in stretches(*ends, settings.jumps):
+            h = h if piece[0] == ends[0] else None  # after a jump f is another one
+            for step in _steps_back(flow, piece, z, settings, h, taken):
+                flow.quadrature.accept(to_float(step.h))
+                taken += 1 + step.rejected
+            z, h = step.y_next, step.h_next
     except SolverError as error:
         raise SolverError(
             f"in the backward solve of odeint_adjoint: {flow.blame() or error}. Going "
             "back may be harder than going forward: try other adjoint_rtol and "
             "adjoint_atol, more observation times, or backpropagate through odeint"
         ) from error
-    return step.y_next, step.h_next
+    return z, h, taken
+
+
+def _steps_back(flow, ends, z, settings, h, taken) -> Iterator[Step]:
+    """The steps of a backward solve from one time to another, f smooth between."""
+    t, t_end = ends
+    dynamics = one_sided(flow, ends, settings.jumps, z.dtype)
+    if not settings.tableau.adaptive:
+        return fixed_steps(dynamics, t, z, t_end, settings, taken=taken)
+    k1 = dynamics(t, z)
+    flow.quadrature.begin()
+    if h is None and settings.first_step is None and torch.isfinite(k1).all():
+        slope = one_sided(flow.slope, ends, settings.jumps, z.dtype)
+        h = initial_step(slope, t, z, k1, t_end, settings)
+    also = None
+    if len(flow.quadrature.sums) > 1:
+        also = partial(flow.quadrature.error_ratio, settings=settings)
+    return adaptive_steps(
+        dynamics, t, z, t_end, settings, k1=k1, h=h, taken=taken, also=also
+    )
 
 
 class Quadrature:
@@ -248,16 +272,30 @@ class Quadrature:
     One running sum an attempt, not the v of every stage: they may be as large as a
     network. An attempt that is rejected is forgotten when the next one starts.
 
+    Parameters
+    ----------
+    like : sequence of Tensor, of the shapes of v
+    tableau : ButcherTableau
+    with_errors : bool
+        Whether the error of an attempt is summed up too, ``h Σ b_error_i v_i``.
+
     Attributes
     ----------
     total : list of Tensor, the integral so far
     latest : list of Tensor, the v that came last
     """
 
-    def __init__(self, like: Sequence[Tensor], tableau: ButcherTableau):
-        self.b = tableau.b
+    def __init__(
+        self,
+        like: Sequence[Tensor],
+        tableau: ButcherTableau,
+        *,
+        with_errors: bool = False,
+    ):
+        self.sums = [(tableau.b, [torch.zeros_like(x) for x in like])]
+        if with_errors and tableau.b_error:
+            self.sums.append((tableau.b_error, [torch.zeros_like(x) for x in like]))
         self.total = [torch.zeros_like(x) for x in like]
-        self.attempt = [torch.zeros_like(x) for x in like]
         self.first: Sequence[Tensor] = []
         self.latest: Sequence[Tensor] = []
         self.stage = self.start = 0
@@ -270,20 +308,31 @@ class Quadrature:
 
     def add(self, v: Sequence[Tensor]) -> None:
         """Take v of the next stage."""
-        if self.stage == self.start:
-            for total in self.attempt:
-                total.zero_()
-            _add(self.attempt, self.first, self.b[0])
-        _add(self.attempt, v, self.b[self.stage])
+        for weights, attempt in self.sums:
+            if self.stage == self.start:
+                for total in attempt:
+                    total.zero_()
+                _add(attempt, self.first, weights[0])
+            _add(attempt, v, weights[self.stage])
         self.latest, self.stage = v, self.stage + 1
-        if self.stage == len(self.b):
+        if self.stage == len(self.sums[0][0]):
             self.stage = self.start
 
     def accept(self, h: float) -> None:
         """The attempt was a step of size h."""
-        _add(self.total, self.attempt, h)
+        _add(self.total, self.sums[0][1], h)
         if self.start:
             self.first = self.latest
+
+    def error_ratio(self, size: float, settings: Settings) -> float:
+        """Estimated error of an attempt of that size over tolerance."""
+        (_, attempt), (_, errors) = self.sums
+        squares = 0.0
+        for total, change, error in zip(self.total, attempt, errors):
+            largest = torch.maximum(total.abs(), total.add(change, alpha=size).abs())
+            scale = largest.mul_(settings.rtol).add_(settings.atol)
+            squares += error.div(scale).square_().sum().item()
+        return size * sqrt(squares / max(1, sum(x.numel() for x in errors)))
 
 
 def _add(totals: Sequence[Tensor], xs: Sequence[Tensor], weight: float) -> None:
@@ -303,7 +352,7 @@ class AdjointDynamics:
     f : callable ``f(t, y) -> dy/dt``
     y0 : Tensor, a state
     params : sequence of Tensor, θ
-    tableau : ButcherTableau
+    quadrature : Quadrature
     """
 
     def __init__(
@@ -311,10 +360,9 @@ class AdjointDynamics:
         f: Callable,
         y0: Tensor,
         params: Sequence[Tensor],
-        tableau: ButcherTableau,
+        quadrature: Quadrature,
     ):
-        self.f, self.params = GuardedField(f, y0), params
-        self.quadrature = Quadrature(params, tableau)
+        self.f, self.params, self.quadrature = GuardedField(f, y0), params, quadrature
         self.opening: Callable | None = None  # looks at the first call's graph
         self.seen: tuple[Tensor, ...] = ()
 

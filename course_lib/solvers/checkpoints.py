@@ -16,13 +16,13 @@ from torch import Tensor
 
 from course_lib.solvers.checks import (
     GuardedField,
-    Settings,
     check_problem,
-    check_whole,
     parameters_of,
 )
 from course_lib.solvers.forward_pass import applied, remember, require_something_known
-from course_lib.solvers.solve import observed, walk
+from course_lib.solvers.jumps import one_sided
+from course_lib.solvers.settings import Settings, check_whole, settings_from
+from course_lib.solvers.solve import observed, odeint, walk
 from course_lib.solvers.steps import Step, rk_step, to_float
 from course_lib.solvers.tableaus import ButcherTableau
 
@@ -34,13 +34,9 @@ def odeint_checkpointed(
     y0: Tensor,
     t: Tensor | Sequence[float],
     *,
-    method: str = "dopri5",
-    rtol: float = 1e-5,
-    atol: float = 1e-6,
-    step_size: float | None = None,
-    max_steps: int = 10_000,
     checkpoints: int | None = None,
     adjoint_params: Sequence[Tensor] | None = None,
+    **settings,
 ) -> Tensor:
     """`odeint` and the gradient of its numbers, in the memory of a few steps.
 
@@ -50,7 +46,7 @@ def odeint_checkpointed(
 
     Parameters
     ----------
-    f, y0, t, method, rtol, atol, step_size, max_steps
+    f, y0, t, **settings
         As for `solve`; called twice, f must answer the same.
     checkpoints : int, optional
         The most states to keep; without it about √n of n steps.
@@ -76,15 +72,20 @@ def odeint_checkpointed(
     Griewank 1992; Chen, Xu, Zhang, Guestrin 2016, Training Deep Nets with Sublinear
     Memory Cost, for networks.
     """
-    settings = Settings(
-        method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps
-    )
-    times = check_problem(f, y0, t)
+    chosen = settings_from(settings)
+    times = check_problem(f, y0, t, chosen)
+    if times.requires_grad and chosen.jumps:
+        raise ValueError(
+            "odeint_checkpointed gives times no gradient where f jumps; use odeint or "
+            "odeint_adjoint, or t.detach()"
+        )
     if checkpoints is not None:
         advice = "leave it out to keep about √n of n states"
         checkpoints = check_whole("checkpoints", checkpoints, advice)
     params = parameters_of(f, adjoint_params)
-    ys = applied(CheckpointedSolve, f, settings, checkpoints, times, y0, *params)
+    if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
+        return odeint(f, y0, times, **settings)
+    ys = applied(CheckpointedSolve, f, chosen, checkpoints, times, y0, *params)
     require_something_known(f, y0, times, params)
     return ys
 
@@ -121,7 +122,7 @@ class CheckpointedSolve(torch.autograd.Function):
             ys = torch.cat(pieces)
             if legs:
                 kept.append(step.y_next)  # what repeating the last stretch must give
-        ctx.there, ctx.tableau = remember(f, y0.device), settings.tableau
+        ctx.there, ctx.settings = remember(f, y0.device), settings
         ctx.legs, ctx.stride, ctx.states = legs, stride, len(kept)
         ctx.save_for_backward(t, *kept, *params)
         return ys
@@ -146,7 +147,7 @@ class CheckpointedSolve(torch.autograd.Function):
             legs = ctx.legs[i * ctx.stride : (i + 1) * ctx.stride]
             y = kept[i].detach().requires_grad_()
             with torch.enable_grad():
-                end, ys = repeat_steps(f, y, t, legs, ctx.tableau)
+                end, ys = repeat_steps(f, y, t, legs, ctx.settings)
             if i == len(kept) - 2:  # one stretch uses what they all use
                 ctx.there.require_known(end, (y, *wanted))
             ctx.there.require_same(
@@ -165,7 +166,7 @@ class CheckpointedSolve(torch.autograd.Function):
 
 
 def repeat_steps(
-    f: Callable, y: Tensor, t: Tensor, legs: Sequence[Leg], tableau: ButcherTableau
+    f: Callable, y: Tensor, t: Tensor, legs: Sequence[Leg], settings: Settings
 ) -> tuple[Tensor, Tensor]:
     """Take recorded steps once more.
 
@@ -176,19 +177,22 @@ def repeat_steps(
     t : Tensor, shape (n,), the times of the observations; the steps move with them if
         they want a gradient
     legs : sequence of Leg
-    tableau : ButcherTableau
+    settings : Settings, those they were taken with
 
     Returns
     -------
     y : Tensor, shape (*state), where the last leg ends
     ys : Tensor, shape (k, *state), the observations on the way
     """
-    field, k1 = GuardedField(f, y), None
+    field, k1, tableau = GuardedField(f, y), None, settings.tableau
     moments = t if t.requires_grad else t.tolist()
     pieces = [y[None][:0]]
     for leg in legs:
         start, h = _moved(leg, t, tableau) if t.requires_grad else (leg.t, leg.h)
-        y_next, stages = rk_step(field, start, y, h, tableau, k1)
+        if leg.t in settings.jumps:
+            k1 = None
+        g = one_sided(field, (leg.t, leg.t_next), settings.jumps, y.dtype)
+        y_next, stages = rk_step(g, start, y, h, tableau, k1)
         step = Step(start, leg.t_next, h, y, y_next, stages, 0, to_float(leg.h))
         pieces += observed(step, tableau, moments[leg.first : leg.last])
         y, k1 = y_next, stages[-1] if tableau.fsal else None

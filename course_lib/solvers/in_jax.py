@@ -27,7 +27,7 @@ except ImportError as error:
         "pip install jax diffrax"
     ) from error
 
-from course_lib.solvers.checks import check_whole
+from course_lib.solvers.settings import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
 __all__ = ["jax_odeint", "jax_rk_step"]

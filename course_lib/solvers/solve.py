@@ -19,7 +19,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, Settings, check_problem
+from course_lib.solvers.checks import GuardedField, check_problem
+from course_lib.solvers.jumps import one_sided, stretches
+from course_lib.solvers.settings import Settings, settings_from
 from course_lib.solvers.steps import (
     Step,
     adaptive_steps,
@@ -55,17 +57,7 @@ class Solution:
     step_sizes: Tensor
 
 
-def solve(
-    f: Callable,
-    y0: Tensor,
-    t: Tensor | Sequence[float],
-    *,
-    method: str = "dopri5",
-    rtol: float = 1e-5,
-    atol: float = 1e-6,
-    step_size: float | None = None,
-    max_steps: int = 10_000,
-) -> Solution:
+def solve(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Solution:
     """Solve ``y' = f(t, y), y(t[0]) = y0`` and report the solution at every time in
     `t`.
 
@@ -76,20 +68,10 @@ def solve(
     y0 : Tensor, shape (*state), floating point
     t : Tensor or sequence of floats, shape (n,), strictly increasing or strictly
         decreasing
-        One time alone gives y0 back.
-    method : str
-        A name in `course_lib.solvers.METHODS`. 'bosh3', 'dopri5' and 'tsit5' choose
-        their own steps; 'euler', 'midpoint', 'heun' and 'rk4' take steps of
-        `step_size`.
-    rtol, atol : float
-        A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in
-        root mean square.
-    step_size : float
-        Size of a fixed step, in units of t, positive in both directions; the last step
-        before each requested time is shortened to end there. Only for fixed-step
-        methods.
-    max_steps : int
-        Attempts before the solve gives up.
+        One time alone, or the same one again, gives y0 back.
+    **settings : method, rtol, atol, step_size, max_steps and more
+        The fields of `course_lib.solvers.Settings`. Without any: ``method="dopri5",
+        rtol=1e-5, atol=1e-6``.
 
     Returns
     -------
@@ -113,15 +95,13 @@ def solve(
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1 (steps),
     II.4 (control), II.6 (dense output).
     """
-    settings = Settings(
-        method=method, rtol=rtol, atol=atol, step_size=step_size, max_steps=max_steps
-    )
-    times = check_problem(f, y0, t)
+    chosen = settings_from(settings)
+    times = check_problem(f, y0, t, chosen)
     track_t = times.requires_grad and torch.is_grad_enabled()
     field = GuardedField(f, y0, start=times[0].double() if track_t else None)
-    pieces, steps = [y0[None]], []
-    for step, wanted in walk(field, y0, times, settings):
-        pieces += observed(step, settings.tableau, wanted)
+    pieces, steps = _opening(y0, times), []
+    for step, wanted in walk(field, y0, times, chosen):
+        pieces += observed(step, chosen.tableau, wanted)
         steps.append((to_float(step.t), to_float(step.h), step.rejected))
     t_starts, sizes, rejections = zip(*steps) if steps else ((), (), ())
     return Solution(
@@ -133,6 +113,12 @@ def solve(
         step_times=torch.tensor(t_starts, dtype=torch.float64),
         step_sizes=torch.tensor(sizes, dtype=torch.float64),
     )
+
+
+def _opening(y0: Tensor, times: Tensor) -> list[Tensor]:
+    """The solution at the first time; at all of them if they are one."""
+    n = len(times) if times[0] == times[-1] else 1
+    return [y0.expand(n, *y0.shape)]
 
 
 def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Tensor:
@@ -172,7 +158,8 @@ def walk(
         while done < len(moments) and abs(moments[done] - moments[0]) <= reached:
             done += 1
         short = abs(to_float(step.h)) < rounding * abs(to_float(step.t))
-        if short and done == first:  # not only cut to end at a time
+        cut = done > first or to_float(step.t_next) in settings.jumps
+        if short and not cut:
             coarse = step
         yield step, (times if track_t else moments)[first:done]
     if coarse is not None:
@@ -189,19 +176,36 @@ def _warn_of_rounding(step: Step, dtype: torch.dtype) -> None:
     )
 
 
-def _through(field, y0, moments, settings) -> Iterator[Step]:
+def _through(field, y, moments, settings) -> Iterator[Step]:
     """Adaptive steps from the first moment to the last."""
-    t, t_end = to_float(moments[0]), to_float(moments[-1])
-    if t != t_end:
-        for step in adaptive_steps(field, t, y0, t_end, settings):
-            yield step._replace(t=field.moved(step.t))  # the grid moves with t[0]
+    taken, ends = 0, (to_float(moments[0]), to_float(moments[-1]))
+    for t, t_end in stretches(*ends, settings.jumps):
+        f = one_sided(field, (t, t_end), settings.jumps, y.dtype)
+        for step in adaptive_steps(f, t, y, t_end, settings, taken=taken):
+            taken += 1 + step.rejected
+            moving = step._replace(t=field.moved(step.t))  # the grid moves with t[0]
+            yield moving
+        y = step.y_next
+        if t_end != ends[1] and field.shift is not None:  # a jump stays where it is
+            stop = torch.tensor([t_end], dtype=torch.float64)
+            (y,) = interpolate(moving, settings.tableau, stop)
+            field.shift = None
 
 
 def _from_time_to_time(field, y, moments, settings) -> Iterator[Step]:
-    """Fixed steps, one of which ends at each moment."""
-    taken = 0
-    for t, t_end in pairwise(moments):
-        for step in fixed_steps(field, t, y, t_end, settings, taken=taken):
+    """Fixed steps, one of which ends at each moment, and at each jump between."""
+    taken, first, last = 0, to_float(moments[0]), to_float(moments[-1])
+    stops = [*moments]
+    for _, jump in [*stretches(first, last, settings.jumps)][:-1]:
+        # A tensor where the moments are: a number would move with t[0].
+        stops.append(
+            jump if field.shift is None else torch.tensor(jump, dtype=torch.float64)
+        )
+    for t, t_end in pairwise(sorted(stops, key=to_float, reverse=last < first)):
+        if to_float(t) == to_float(t_end):  # a jump at a requested time
+            continue
+        f = one_sided(field, (to_float(t), to_float(t_end)), settings.jumps, y.dtype)
+        for step in fixed_steps(f, t, y, t_end, settings, taken=taken):
             taken += 1
             yield step
         y = step.y_next

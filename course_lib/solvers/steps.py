@@ -9,13 +9,14 @@ Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, chapter I
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import ceil, copysign, inf, isfinite, nextafter, sqrt
+from math import ceil, copysign, inf, isfinite, isnan, nextafter, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import Settings, SolverError
+from course_lib.solvers.checks import SolverError
+from course_lib.solvers.settings import Settings
 from course_lib.solvers.tableaus import ButcherTableau
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
 MOST_REJECTED = 20  # of attempts that end in NaN, each a fifth of the one before
+LEAST_RATIO = 1e-4  # a step that met the tolerance by more counts as this good
 
 
 class Step(NamedTuple):
@@ -157,6 +159,12 @@ def fixed_steps(
             f"t={to_float(t):.6g} and t={to_float(t_end):.6g}, but max_steps allows "
             f"only {left} more; try a larger step_size or max_steps"
         )
+    far = max(abs(to_float(t)), abs(to_float(t_end)))
+    if step_size < 16 * _spacing(far) < abs(span):
+        raise SolverError(
+            f"step_size={step_size} is too small for t={far:.6g}, where the next number "
+            f"is {_spacing(far):.3g} away; count time from another origin"
+        )
     n, h = max(1, ceil(needed)), copysign(step_size, span)
     for i in range(n):
         t_here = t + i * h
@@ -180,10 +188,14 @@ def adaptive_steps(
     *,
     k1: Tensor | None = None,
     h: float | None = None,
+    taken: int = 0,
+    also: Callable[[float], float] | None = None,
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
-    `k1` is f(t, y) and `h` the size to try first, where the caller knows them.
+    `k1` is f(t, y) and `h` the size to try first, where the caller knows them; `taken`
+    attempts of the `max_steps` allowed are gone already. `also` gives the error over
+    tolerance, in an attempt of the size it is given, of what is not part of y.
 
     References
     ----------
@@ -195,25 +207,30 @@ def adaptive_steps(
     if not torch.isfinite(k1).all():
         raise _not_finite(t, 0.0, settings, "look at f there")
     if h is None:
-        h = initial_step(f, t, y, k1, t_end, settings)
-    for _ in range(settings.max_steps):
-        left = abs(t_end - t)
+        h = settings.first_step or initial_step(f, t, y, k1, t_end, settings)
+    before = LEAST_RATIO  # error over tolerance of the step before
+    for _ in range(settings.max_steps - taken):
+        left, h = abs(t_end - t), min(h, settings.max_step)
         last = h >= 0.999 * left  # do not leave a sliver for one more step
         size = left if last else h
         t_next = t_end if last else t + sign * size
         y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
         ratio = _error_ratio(size, stages, y, y_next, settings)
+        if also is not None:
+            ratio = _larger(also(size), ratio)
         if ratio <= 1.0 and torch.isfinite(y_next).all():
             most = 1.0 if rejected else MAX_FACTOR
-            h_next = size * min(most, max(MIN_FACTOR, _factor(ratio, tableau.order)))
+            factor = _factor(ratio, settings, before)
+            h_next = size * min(most, max(MIN_FACTOR, factor))
             if last:  # cut short to end at t_end: h itself is still worth trying
                 h_next = max(h, h_next)
             yield Step(t, t_next, sign * size, y, y_next, stages, rejected, h_next)
             if last:
                 return
             t, y, h, k1, rejected = t_next, y_next, h_next, stages[-1], 0
+            before = max(ratio, LEAST_RATIO)
         else:
-            shrink = _factor(ratio, tableau.order) if ratio > 1.0 else MIN_FACTOR
+            shrink = _factor(ratio, settings) if ratio > 1.0 else MIN_FACTOR
             h, rejected = size * max(MIN_FACTOR, shrink), rejected + 1
             hopeless = rejected >= MOST_REJECTED and not isfinite(ratio)
             if h <= 16 * _spacing(t) or hopeless:
@@ -221,9 +238,22 @@ def adaptive_steps(
     raise _out_of_steps(t, t_end, sign * h, settings, y.dtype)
 
 
-def _factor(ratio: float, order: int) -> float:
-    """What to multiply h by, before limits: the error of a step goes like h^order."""
-    return SAFETY * ratio ** (-1 / order) if ratio > 0.0 else inf
+def _factor(ratio: float, settings: Settings, before: float | None = None) -> float:
+    """What to multiply h by, before limits: the error of a step goes like h^order.
+
+    After a step, the error of the one `before` it has a say too, if beta is not 0.
+    """
+    if ratio == 0.0:
+        return inf
+    exponent, beta = 1 / settings.tableau.order, settings.beta
+    if beta == 0.0 or before is None:
+        return SAFETY * ratio**-exponent
+    return SAFETY * ratio ** (0.75 * beta - exponent) * before**beta
+
+
+def _larger(a: float, b: float) -> float:
+    """The larger number; NaN if one of them is."""
+    return a if a > b or isnan(a) else b
 
 
 @torch.no_grad()

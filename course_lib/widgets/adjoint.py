@@ -9,8 +9,9 @@ import traitlets
 from torch import Tensor
 
 from course_lib.solvers import (
-    METHODS,
+    DOPRI5,
     AdjointDynamics,
+    Quadrature,
     Settings,
     Solution,
     odeint,
@@ -84,12 +85,12 @@ class AdjointExplorer(LiveFigure):
         tolerance = dict(rtol=self.rtol, atol=self.rtol)
         forward = solve(system.f, y0, system.span, **tolerance)
         end = forward.ys[-1]
-        flow = AdjointDynamics(system.f, end, (), METHODS["dopri5"])
+        flow = AdjointDynamics(system.f, end, (), Quadrature((), DOPRI5))
         arriving = 2 * (end - target)
         size = arriving.abs().max().item() or 1.0  # as in odeint_adjoint
         z = torch.stack((end, arriving / size))
         control = Settings(**tolerance, max_steps=MAX_STEPS, parts=2)
-        (reconstructed, lam), _ = solve_back(flow, system.span[::-1], z, control)
+        (reconstructed, lam), _, _ = solve_back(flow, system.span[::-1], z, control)
         return AdjointSolution(
             forward=forward,
             gradient=size * lam,

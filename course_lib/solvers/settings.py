@@ -1,0 +1,207 @@
+"""How a solve is to go about it: method, tolerances, steps, checked before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from operator import index
+
+import torch
+from torch import Tensor
+
+from course_lib.solvers.tableaus import METHODS, ButcherTableau
+
+__all__ = ["Settings", "check_positive", "check_whole", "settings_from"]
+
+# --- numbers --------------------------------------------------------------------------
+
+
+def check_positive(name: str, value: float, advice: str) -> float:
+    """The value as a positive, finite number; anything else is refused, text too."""
+    refused = TypeError(f"{name} must be a positive number, got {value!r}; {advice}")
+    if isinstance(value, str):  # a configuration file's 1e-3 may be one
+        raise refused
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise refused from None
+    if not (number > 0.0 and isfinite(number)):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}; {advice}")
+    return number
+
+
+def check_whole(name: str, value: int, advice: str) -> int:
+    """The value as a positive whole number; anything else is refused."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(
+            f"{name} must be a positive whole number, got {value!r}; {advice}"
+        )
+    return number
+
+
+# --- settings -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to solve, checked when it is made: every solve takes these as keywords.
+
+    Attributes
+    ----------
+    method : str, a name in `METHODS`
+        'bosh3', 'dopri5' and 'tsit5' choose their own steps; 'euler', 'midpoint',
+        'heun' and 'rk4' take steps of `step_size`.
+    rtol, atol : float, positive, or Tensor that broadcasts to y0
+        A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in
+        root mean square. Adaptive methods.
+    step_size : float, positive, or None
+        Size of a fixed step, in units of t, positive in both directions; the last step
+        before each requested time is shortened to end there. Only for fixed-step
+        methods, which need it.
+    max_steps : int, positive
+        Attempts before the solve gives up.
+    first_step : float, positive, or None
+        The size to try first, in place of one chosen from f. Adaptive methods.
+    max_step : float, positive
+        No step is longer, so that nothing longer is stepped over. Adaptive methods.
+    beta : float, from 0 up to 0.2
+        How much the error of the step before has a say in the size of the next. 0.04
+        wastes almost no step where stability limits the steps (a stiff equation, an
+        explicit method) and costs some 5% where it does not. Adaptive methods.
+    jumps : sequence of float
+        Times at which f jumps. Steps end there, and f is asked at times on one side.
+    parts : int
+        Equal blocks of the state of which none may miss the tolerance: 1 measures the
+        state as a whole.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For settings that make no sense.
+
+    References
+    ----------
+    Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.4; II, IV.2
+    for `beta`.
+    """
+
+    method: str = "dopri5"
+    rtol: float | Tensor = 1e-5
+    atol: float | Tensor = 1e-6
+    step_size: float | None = None
+    max_steps: int = 10_000
+    first_step: float | None = None
+    max_step: float = inf
+    beta: float = 0.0
+    jumps: Sequence[float] = ()
+    parts: int = 1
+
+    def __post_init__(self):
+        if not isinstance(self.method, str) or self.method not in METHODS:
+            raise ValueError(
+                f"method={self.method!r} is not known; choose from {', '.join(METHODS)}"
+            )
+        self._check_who_chooses_the_steps()
+        self._keep("rtol", _check_tolerance("rtol", self.rtol, "1e-5 is a usual value"))
+        self._keep("atol", _check_tolerance("atol", self.atol, "1e-6 is a usual value"))
+        advice = "10_000 is the usual value"
+        self._keep("max_steps", check_whole("max_steps", self.max_steps, advice))
+        self._keep("jumps", _check_jumps(self.jumps))
+
+    @property
+    def tableau(self) -> ButcherTableau:
+        """The method's table."""
+        return METHODS[self.method]
+
+    def _check_who_chooses_the_steps(self) -> None:
+        """A fixed-step method needs `step_size`, an adaptive one may take the rest."""
+        adaptive = self.tableau.adaptive
+        other = ", ".join(n for n, m in METHODS.items() if m.adaptive != adaptive)
+        if adaptive and self.step_size is not None:
+            raise ValueError(
+                f"step_size={self.step_size!r} does not go with method={self.method!r}, "
+                "which chooses its own steps; leave it out and set rtol and atol, or "
+                f"use a fixed-step method: {other}"
+            )
+        if adaptive:
+            return self._check_control()
+        if self.step_size is None:
+            raise ValueError(
+                f"method={self.method!r} needs step_size, for instance step_size=0.1; "
+                "'dopri5' works without"
+            )
+        advice = "for steps chosen from a tolerance use method='dopri5' without it"
+        self._keep("step_size", check_positive("step_size", self.step_size, advice))
+        for name, usual in (("first_step", None), ("max_step", inf), ("beta", 0.0)):
+            if getattr(self, name) != usual:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} does not go with method="
+                    f"{self.method!r}, whose steps are step_size long; leave it out, or "
+                    f"use an adaptive method: {other}"
+                )
+        return None
+
+    def _check_control(self) -> None:
+        if self.first_step is not None:
+            advice = "leave it out for a size chosen from f"
+            self._keep(
+                "first_step", check_positive("first_step", self.first_step, advice)
+            )
+        if self.max_step != inf:
+            advice = "leave it out for steps of any length"
+            self._keep("max_step", check_positive("max_step", self.max_step, advice))
+        if self.beta != 0.0:
+            advice = "0 leaves it out, 0.04 suits a method of order 5"
+            self._keep("beta", check_positive("beta", self.beta, advice))
+            if self.beta > 0.2:
+                raise ValueError(f"beta must be at most 0.2, got {self.beta}; {advice}")
+
+    def _keep(self, name: str, value) -> None:
+        """NumPy's numbers and 0-d tensors become Python's."""
+        object.__setattr__(self, name, value)
+
+
+def settings_from(keywords: dict) -> Settings:
+    """The settings that a solve was given as keywords."""
+    known = [field.name for field in fields(Settings) if field.name != "parts"]
+    for name, value in keywords.items():
+        if name not in known:
+            raise TypeError(
+                f"{name}={value!r} is not a setting of this solve; it takes "
+                f"{', '.join(known)}"
+            )
+    return Settings(**keywords)
+
+
+def _check_tolerance(name: str, value, advice: str) -> float | Tensor:
+    if not (isinstance(value, Tensor) and value.ndim):
+        return check_positive(name, value, advice)
+    value = value.detach()
+    if not (value > 0).all() or not torch.isfinite(value).all():
+        raise ValueError(
+            f"{name} must be positive and finite in every entry, got {value!r}; {advice}"
+        )
+    return value
+
+
+def _check_jumps(jumps: Sequence[float]) -> tuple[float, ...]:
+    if isinstance(jumps, Tensor) and jumps.requires_grad:
+        raise ValueError(
+            "jumps get no gradient here; use jumps=times.detach().tolist() if none is "
+            "wanted, or end a solve at the jump and start another"
+        )
+    try:
+        times = tuple(sorted(float(time) for time in jumps))
+    except (TypeError, ValueError):
+        times = (inf,)
+    if not all(map(isfinite, times)) or isinstance(jumps, str):
+        raise TypeError(
+            f"jumps must be a sequence of times, got {jumps!r}; jumps=[0.5] splits the "
+            "solve at 0.5"
+        )
+    return times

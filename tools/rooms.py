@@ -37,7 +37,7 @@ ORDER = (
     "solvers.checks",
     "solvers.in_jax",
     "solvers.steps",
-    "solvers.forward_pass solvers.jumps",
+    "solvers.events solvers.forward_pass solvers.jumps",
     "solvers.solve",
     "solvers.adjoint solvers.checkpoints",
     "solvers",

@@ -23,6 +23,7 @@ from course_lib.solvers.checks import (
     SolverError,
     as_times,
 )
+from course_lib.solvers.events import Event, at_event
 from course_lib.solvers.settings import Settings, check_positive, check_whole
 from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
 from course_lib.solvers.steps import (
@@ -59,6 +60,7 @@ __all__ = [
     "AdjointSolve",
     "ButcherTableau",
     "CheckpointedSolve",
+    "Event",
     "GuardedField",
     "Leg",
     "Quadrature",
@@ -69,6 +71,7 @@ __all__ = [
     "adaptive_steps",
     "advance",
     "as_times",
+    "at_event",
     "check_positive",
     "check_whole",
     "fixed_steps",

@@ -121,7 +121,13 @@ def check_problem(
         raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
-    return _check_times(t)
+    times = _check_times(t)
+    if times.requires_grad and not set(settings.jumps).isdisjoint(times.tolist()):
+        raise ValueError(
+            "the solution has no derivative by a time at which f jumps; use t.detach(), "
+            "or times that are not in jumps"
+        )
+    return times
 
 
 def _check_state(y0: Tensor) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from course_lib.solvers.checks import GuardedField, check_problem
+from course_lib.solvers.events import Event, Watch, as_event
 from course_lib.solvers.jumps import one_sided, stretches
 from course_lib.solvers.settings import Settings, settings_from
 from course_lib.solvers.steps import (
@@ -46,6 +47,8 @@ class Solution:
     accepted, rejected : int, steps taken and steps tried in vain
     step_times, step_sizes : Tensor, shape (accepted,), start and signed size of
         each accepted step
+    event_t : Tensor, 0-d, and event_y : Tensor, shape (*state), or None
+        Where the solve ended, if it was given an event and met it.
     """
 
     t: Tensor
@@ -55,9 +58,18 @@ class Solution:
     rejected: int
     step_times: Tensor
     step_sizes: Tensor
+    event_t: Tensor | None = None
+    event_y: Tensor | None = None
 
 
-def solve(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Solution:
+def solve(
+    f: Callable,
+    y0: Tensor,
+    t: Tensor | Sequence[float],
+    *,
+    event: Event | Callable | None = None,
+    **settings,
+) -> Solution:
     """Solve ``y' = f(t, y), y(t[0]) = y0`` and report the solution at every time in
     `t`.
 
@@ -69,6 +81,8 @@ def solve(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> S
     t : Tensor or sequence of floats, shape (n,), strictly increasing or strictly
         decreasing
         One time alone, or the same one again, gives y0 back.
+    event : Event, or callable ``g(t, y)`` that returns a 0-d Tensor, optional
+        The solve ends where g first crosses zero; times after that are left out.
     **settings : method, rtol, atol, step_size, max_steps and more
         The fields of `course_lib.solvers.Settings`. Without any: ``method="dopri5",
         rtol=1e-5, atol=1e-6``.
@@ -88,7 +102,8 @@ def solve(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> S
     Notes
     -----
     Gradients reach y0, every entry of t and whatever f uses, through the steps as they
-    were taken. The step sizes an adaptive method chose count as constants.
+    were taken. The step sizes an adaptive method chose count as constants. Time and
+    state of an event have the gradient of an event that moves.
 
     References
     ----------
@@ -99,20 +114,39 @@ def solve(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> S
     times = check_problem(f, y0, t, chosen)
     track_t = times.requires_grad and torch.is_grad_enabled()
     field = GuardedField(f, y0, start=times[0].double() if track_t else None)
-    pieces, steps = _opening(y0, times), []
+    pieces, steps, event_t, event_y = _opening(y0, times), [], None, None
+    start, watch = (times[0].item(), y0), None
+    if event is not None:
+        watch = Watch(as_event(event), field, chosen.tableau, start)
     for step, wanted in walk(field, y0, times, chosen):
+        time = watch.crossing(step) if watch else None
+        if time is not None:
+            wanted = _up_to(time, step, wanted)
+            event_t, event_y = watch.met(step, time)
         pieces += observed(step, chosen.tableau, wanted)
         steps.append((to_float(step.t), to_float(step.h), step.rejected))
+        if time is not None:
+            break
+    ys = torch.cat(pieces)
     t_starts, sizes, rejections = zip(*steps) if steps else ((), (), ())
     return Solution(
-        t=times,
-        ys=torch.cat(pieces),
+        t=times if event_t is None else times[: len(ys)],
+        ys=ys,
         nfe=field.nfe,
         accepted=len(steps),
         rejected=sum(rejections),
         step_times=torch.tensor(t_starts, dtype=torch.float64),
         step_sizes=torch.tensor(sizes, dtype=torch.float64),
+        event_t=event_t,
+        event_y=event_y,
     )
+
+
+def _up_to(time: float, step: Step, wanted: list[float] | Tensor):
+    """The requested times of a step that are not past one in it."""
+    sign = 1.0 if to_float(step.h) > 0.0 else -1.0
+    moments = wanted.tolist() if isinstance(wanted, Tensor) else wanted
+    return wanted[: sum(sign * moment <= sign * time for moment in moments)]
 
 
 def _opening(y0: Tensor, times: Tensor) -> list[Tensor]:
@@ -122,7 +156,11 @@ def _opening(y0: Tensor, times: Tensor) -> list[Tensor]:
 
 
 def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Tensor:
-    """The values of `solve`, shape (len(t), *y0.shape); same arguments, same errors."""
+    """The values of `solve`, shape (len(t), *y0.shape); same settings, same errors."""
+    if "event" in settings:
+        raise TypeError(
+            "odeint returns only values, so it takes no event; use solve(..., event=g)"
+        )
     return solve(f, y0, t, **settings).ys
 
 

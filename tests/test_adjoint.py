@@ -512,7 +512,7 @@ def test_a_backward_solve_that_fails_says_that_it_was_the_backward_one():
         max_steps=500,
     )
     with pytest.raises(
-        SolverError, match=r"^in the backward solve of odeint_adjoint: .*adjoint_rtol"
+        SolverError, match=r"^in the backward solve of the adjoint: .*adjoint_rtol"
     ):
         ys.sum().backward()
 
@@ -523,7 +523,7 @@ def test_a_gradient_that_is_nan_on_arrival_is_not_passed_on(method):
         LinearField(SPIRAL), cosines(2), [0.0, 1.0], **with_method(method)
     )
     with pytest.raises(
-        SolverError, match=r"in the backward solve of odeint_adjoint: .*NaN"
+        SolverError, match=r"in the backward solve of the adjoint: .*NaN"
     ):
         (ys * math.nan).sum().backward()
 

@@ -1,17 +1,14 @@
 """Solvers for ``y' = f(t, y)`` and the gradients of their solutions.
 
-`tableaus` holds the methods, `checks` what a solve is asked, `steps` one step and
-sequences of them, `solve` a whole solve, `adjoint` and `checkpoints` two more ways to a
-gradient, `in_jax` the same steps in JAX (imported by who has JAX).
+`tableaus` holds the methods, `settings` how a solve is to go about it, `checks` what it
+is asked, `steps` one step and sequences of them, `solve` a whole solve; `jumps` and
+`events` are what a solve may meet on its way. `adjoint`, `interpolated` and
+`checkpoints` are three more ways to a gradient. `in_jax` has the same steps in JAX
+(imported by who has JAX).
 """
 
-from course_lib.solvers.adjoint import (
-    AdjointDynamics,
-    AdjointSolve,
-    Quadrature,
-    odeint_adjoint,
-    solve_back,
-)
+from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
+from course_lib.solvers.backward import AdjointDynamics, Quadrature, solve_back
 from course_lib.solvers.checkpoints import (
     CheckpointedSolve,
     Leg,
@@ -24,6 +21,7 @@ from course_lib.solvers.checks import (
     as_times,
 )
 from course_lib.solvers.events import Event, at_event
+from course_lib.solvers.interpolated import InterpolatedSolve, odeint_interpolated
 from course_lib.solvers.settings import Settings, check_positive, check_whole
 from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
 from course_lib.solvers.steps import (
@@ -62,6 +60,7 @@ __all__ = [
     "CheckpointedSolve",
     "Event",
     "GuardedField",
+    "InterpolatedSolve",
     "Leg",
     "Quadrature",
     "Settings",
@@ -80,6 +79,7 @@ __all__ = [
     "odeint",
     "odeint_adjoint",
     "odeint_checkpointed",
+    "odeint_interpolated",
     "repeat_steps",
     "rk_step",
     "solve",

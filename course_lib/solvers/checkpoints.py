@@ -19,7 +19,12 @@ from course_lib.solvers.checks import (
     check_problem,
     parameters_of,
 )
-from course_lib.solvers.forward_pass import applied, remember, require_something_known
+from course_lib.solvers.forward_pass import (
+    applied,
+    refuse_second_derivatives,
+    remember,
+    require_something_known,
+)
 from course_lib.solvers.jumps import one_sided
 from course_lib.solvers.settings import Settings, check_whole, settings_from
 from course_lib.solvers.solve import observed, odeint, walk
@@ -130,11 +135,7 @@ class CheckpointedSolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_ys):
         """∂L/∂t, ∂L/∂y0 and ∂L/∂θ from ∂L/∂ys, from the last stretch to the first."""
-        if torch.is_grad_enabled():  # create_graph=True: a silent zero would follow
-            raise RuntimeError(
-                "odeint_checkpointed gives first derivatives only; for second "
-                "derivatives backpropagate through odeint"
-            )
+        refuse_second_derivatives("odeint_checkpointed")
         t, *saved = ctx.saved_tensors
         kept, params = saved[: ctx.states], saved[ctx.states :]
         t = t.detach().requires_grad_(ctx.needs_input_grad[3])

@@ -21,6 +21,7 @@ __all__ = [
     "ForwardPass",
     "applied",
     "forgotten_tensors",
+    "refuse_second_derivatives",
     "remember",
     "require_something_known",
 ]
@@ -178,6 +179,15 @@ def applied(solve: type[torch.autograd.Function], *arguments) -> Tensor:
             "odeint_checkpointed, whose backward pass is a solve of its own; use "
             "torch.autograd.grad, or odeint, which grad, jacrev and jvp go through"
         ) from error
+
+
+def refuse_second_derivatives(name: str) -> None:
+    """Refuse ``create_graph=True``, after which a silent zero would follow."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"{name} gives first derivatives only; for second derivatives "
+            "backpropagate through odeint"
+        )
 
 
 def forgotten_tensors(

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
-__all__ = ["Settings", "check_positive", "check_whole", "settings_from"]
+__all__ = [
+    "Settings",
+    "check_positive",
+    "check_tolerance",
+    "check_whole",
+    "settings_from",
+]
 
 # --- numbers --------------------------------------------------------------------------
 
@@ -107,8 +113,8 @@ class Settings:
                 f"method={self.method!r} is not known; choose from {', '.join(METHODS)}"
             )
         self._check_who_chooses_the_steps()
-        self._keep("rtol", _check_tolerance("rtol", self.rtol, "1e-5 is a usual value"))
-        self._keep("atol", _check_tolerance("atol", self.atol, "1e-6 is a usual value"))
+        self._keep("rtol", check_tolerance("rtol", self.rtol, "1e-5 is a usual value"))
+        self._keep("atol", check_tolerance("atol", self.atol, "1e-6 is a usual value"))
         advice = "10_000 is the usual value"
         self._keep("max_steps", check_whole("max_steps", self.max_steps, advice))
         self._keep("jumps", _check_jumps(self.jumps))
@@ -178,7 +184,8 @@ def settings_from(keywords: dict) -> Settings:
     return Settings(**keywords)
 
 
-def _check_tolerance(name: str, value, advice: str) -> float | Tensor:
+def check_tolerance(name: str, value, advice: str) -> float | Tensor:
+    """The value as a positive number, or as a Tensor of such; else it is refused."""
     if not (isinstance(value, Tensor) and value.ndim):
         return check_positive(name, value, advice)
     value = value.detach()

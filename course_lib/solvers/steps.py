@@ -193,45 +193,40 @@ def adaptive_steps(
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
-    `k1` is f(t, y) and `h` the size to try first, where the caller knows them; `taken`
-    attempts of the `max_steps` allowed are gone already. `also` gives the error over
-    tolerance, in an attempt of the size it is given, of what is not part of y.
+    `k1` is f(t, y) and `h` the size to try first, if the caller knows them; `taken` of the
+    attempts allowed are gone; `also(h)` is the error, over tolerance, of what is not in y.
 
     References
     ----------
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.4.
     """
     tableau, sign, rejected = settings.tableau, copysign(1.0, t_end - t), 0
+    before = 0.0  # error over tolerance of the step before
     if k1 is None:
         k1 = f(t, y)
     if not torch.isfinite(k1).all():
         raise _not_finite(t, 0.0, settings, "look at f there")
     if h is None:
         h = settings.first_step or initial_step(f, t, y, k1, t_end, settings)
-    before = LEAST_RATIO  # error over tolerance of the step before
     for _ in range(settings.max_steps - taken):
         left, h = abs(t_end - t), min(h, settings.max_step)
         last = h >= 0.999 * left  # do not leave a sliver for one more step
         size = left if last else h
         t_next = t_end if last else t + sign * size
         y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
-        ratio = _error_ratio(size, stages, y, y_next, settings)
-        if also is not None:
-            ratio = _larger(also(size), ratio)
+        ratio = _error_ratio(size, stages, y, y_next, settings, also)
         if ratio <= 1.0 and torch.isfinite(y_next).all():
             most = 1.0 if rejected else MAX_FACTOR
-            factor = _factor(ratio, settings, before)
-            h_next = size * min(most, max(MIN_FACTOR, factor))
+            h_next = size * min(most, _factor(ratio, settings, before))
             if last:  # cut short to end at t_end: h itself is still worth trying
                 h_next = max(h, h_next)
             yield Step(t, t_next, sign * size, y, y_next, stages, rejected, h_next)
             if last:
                 return
-            t, y, h, k1, rejected = t_next, y_next, h_next, stages[-1], 0
-            before = max(ratio, LEAST_RATIO)
+            t, y, h, k1, rejected, before = t_next, y_next, h_next, stages[-1], 0, ratio
         else:
             shrink = _factor(ratio, settings) if ratio > 1.0 else MIN_FACTOR
-            h, rejected = size * max(MIN_FACTOR, shrink), rejected + 1
+            h, rejected = size * shrink, rejected + 1
             hopeless = rejected >= MOST_REJECTED and not isfinite(ratio)
             if h <= 16 * _spacing(t) or hopeless:
                 raise _underflow(t, h, settings, ratio, y.dtype)
@@ -239,16 +234,17 @@ def adaptive_steps(
 
 
 def _factor(ratio: float, settings: Settings, before: float | None = None) -> float:
-    """What to multiply h by, before limits: the error of a step goes like h^order.
+    """What to multiply h by, no less than a fifth: the error of a step goes like h^order.
 
     After a step, the error of the one `before` it has a say too, if beta is not 0.
     """
+    exponent, beta = 1 / settings.tableau.order, settings.beta
     if ratio == 0.0:
         return inf
-    exponent, beta = 1 / settings.tableau.order, settings.beta
     if beta == 0.0 or before is None:
-        return SAFETY * ratio**-exponent
-    return SAFETY * ratio ** (0.75 * beta - exponent) * before**beta
+        return max(MIN_FACTOR, SAFETY * ratio**-exponent)
+    damped = ratio ** (0.75 * beta - exponent) * max(before, LEAST_RATIO) ** beta
+    return max(MIN_FACTOR, SAFETY * damped)
 
 
 def _larger(a: float, b: float) -> float:
@@ -258,15 +254,21 @@ def _larger(a: float, b: float) -> float:
 
 @torch.no_grad()
 def _error_ratio(
-    size: float, stages: list[Tensor], y: Tensor, y_next: Tensor, settings: Settings
+    size: float,
+    stages: list[Tensor],
+    y: Tensor,
+    y_next: Tensor,
+    settings: Settings,
+    also: Callable[[float], float] | None = None,
 ) -> float:
-    """Estimated local error over tolerance; NaN (which fails every comparison) if
-    anything is not finite.
+    """Estimated local error over tolerance, that of `also` too; NaN (which fails every
+    comparison) if anything is not finite.
     """
     error = size * weighted_sum(settings.tableau.b_error, stages)
     largest = torch.maximum(y.abs(), y_next.abs())
     scale = largest.mul_(settings.rtol).add_(settings.atol)
-    return _rms(error.div_(scale), settings.parts)
+    ratio = _rms(error.div_(scale), settings.parts)
+    return ratio if also is None else _larger(also(size), ratio)
 
 
 def _rms(x: Tensor, parts: int) -> float:

@@ -16,6 +16,7 @@ from course_lib.solvers import as_times, check_whole, odeint, odeint_adjoint
 __all__ = [
     "DIGIT_MODELS",
     "AugmentedODE",
+    "Autonomous",
     "ConvDynamics",
     "DigitClassifier",
     "Ensemble",
@@ -67,6 +68,18 @@ class MLPDynamics(nn.Module):
         return self.net(
             torch.cat((y, t.expand(*y.shape[:-1], 1)), dim=-1) if self.time else y
         )
+
+
+class Autonomous(nn.Module):
+    """A network that takes y alone as a vector field f(t, y): ``net(y)`` at all times."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        """dy/dt, shape of y."""
+        return self.net(y)
 
 
 class ConvDynamics(nn.Module):
@@ -198,8 +211,8 @@ def check_states(states: object) -> Tensor:
     if not isinstance(states, Tensor):
         raise TypeError(
             "odeint must return the states as a Tensor, got a "
-            f"{type(states).__name__}; odeint, odeint_adjoint and odeint_checkpointed "
-            "of course_lib.solvers do, solve does not"
+            f"{type(states).__name__}; odeint, odeint_checkpointed, odeint_adjoint and "
+            "odeint_interpolated of course_lib.solvers do, solve does not"
         )
     return states
 
@@ -212,8 +225,12 @@ class NeuralODE(nn.Module):
     f : Module ``f(t, y) -> dy/dt``
     t : sequence of floats, the interval
     odeint : callable ``odeint(f, y0, t, **solver_settings) -> ys``
-        `odeint_adjoint`, `odeint` or `odeint_checkpointed` of this course; torchdiffeq's
-        fit too.
+        It decides how the gradient is found. `odeint` backpropagates through the steps:
+        for the networks of this course that is the fastest way and as accurate as the
+        others, so it is what is taken unless another is named. Where its memory does
+        not suffice, `odeint_checkpointed` gives the same gradient in less of it;
+        `odeint_interpolated` and `odeint_adjoint` are the continuous adjoint, with and
+        without the path kept. torchdiffeq's fit too.
     **solver_settings
         Handed to `odeint`: ``rtol=1e-3, atol=1e-3``, or ``method="rk4",
         step_size=0.25``.
@@ -224,15 +241,12 @@ class NeuralODE(nn.Module):
         f: nn.Module,
         t: Sequence[float] = (0.0, 1.0),
         *,
-        odeint: Callable = odeint_adjoint,
+        odeint: Callable = odeint,
         **solver_settings,
     ):
         super().__init__()
-        self.f, self.t, self.odeint = (
-            f,
-            t if isinstance(t, Tensor) else tuple(t),
-            odeint,
-        )
+        self.f, self.odeint = f, odeint
+        self.t = t if isinstance(t, Tensor) else tuple(t)
         self.solver_settings = solver_settings
 
     def forward(self, y0: Tensor) -> Tensor:

@@ -32,11 +32,13 @@ from course_lib.solvers.forward_pass import (
     remember,
     require_something_known,
 )
+from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.solve import observed, odeint, walk
 
 __all__ = ["AdjointSolve", "odeint_adjoint"]
 
 
+@takes_parts
 def odeint_adjoint(
     f: Callable,
     y0: Tensor,

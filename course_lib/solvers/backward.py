@@ -64,7 +64,8 @@ def adjoint_plan(
 ) -> AdjointPlan:
     """The plan for these arguments of a solve, checked.
 
-    `parts` of the backward state have to meet the tolerance each by itself.
+    The backward state has `parts` as large as y, which have to meet the tolerance each by
+    itself.
     """
     forward = settings_from(settings)
     rtol = forward.rtol if adjoint_rtol is None else adjoint_rtol
@@ -81,7 +82,8 @@ def adjoint_plan(
             "check_theta=True needs tolerances that are numbers, for they hold for θ "
             "too; give adjoint_rtol and adjoint_atol"
         )
-    backward = replace(forward, rtol=rtol, atol=atol, parts=parts)
+    blocks = forward.parts * parts  # a count, or sizes once more
+    backward = replace(forward, rtol=rtol, atol=atol, parts=blocks)
     return AdjointPlan(forward, backward, check_theta)
 
 

@@ -26,6 +26,7 @@ from course_lib.solvers.forward_pass import (
     require_something_known,
 )
 from course_lib.solvers.jumps import one_sided
+from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings, check_whole, settings_from
 from course_lib.solvers.solve import observed, odeint, walk
 from course_lib.solvers.steps import Step, rk_step, to_float
@@ -34,6 +35,7 @@ from course_lib.solvers.tableaus import ButcherTableau
 __all__ = ["CheckpointedSolve", "Leg", "odeint_checkpointed", "repeat_steps"]
 
 
+@takes_parts
 def odeint_checkpointed(
     f: Callable,
     y0: Tensor,

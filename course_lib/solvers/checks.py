@@ -6,6 +6,7 @@ Every message names the argument, what was expected, what came, and the fix.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 
@@ -15,16 +16,24 @@ from torch import Tensor, nn
 from course_lib.solvers.settings import Settings
 
 __all__ = [
+    "WITHOUT_TIME",
     "GuardedField",
     "SolverError",
     "as_times",
     "check_problem",
     "parameters_of",
+    "without_time",
 ]
 
 # In units of rounding. SciPy warns below 100, but on the problems of the tests an explicit
 # solve in float32 gains digits down to an rtol of about 3.
 LEAST_RTOL = 8
+
+
+WITHOUT_TIME = (
+    "f must be callable as f(t, y), but takes one argument: use lambda t, y: f(y), or "
+    "course_lib.models.Autonomous(f) for a module"
+)
 
 
 class SolverError(RuntimeError):
@@ -75,7 +84,12 @@ class GuardedField:
         else:
             t = torch.full((), t, dtype=self.dtype, device=self.device)
         version = y._version if self.watched else 0
-        dy = self.f(t, y)
+        try:
+            dy = self.f(t, y)
+        except TypeError as error:
+            if without_time(self.f):
+                raise TypeError(WITHOUT_TIME) from error
+            raise
         if not isinstance(dy, Tensor):
             raise TypeError(
                 f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got "
@@ -103,6 +117,21 @@ class GuardedField:
             "f wrote over the tensor that it returned the time before, which the "
             "solver still needs, or to the memory it is part of; return result.clone()"
         )
+
+
+def without_time(f: Callable) -> bool:
+    """Whether f takes y alone, as far as its signature tells."""
+    call = f.forward if isinstance(f, nn.Module) else f
+    try:
+        signature = inspect.signature(call)
+        signature.bind(None)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return True
+    return False
 
 
 def check_problem(
@@ -133,9 +162,9 @@ def check_problem(
 def _check_state(y0: Tensor) -> None:
     if isinstance(y0, (tuple, list)) and any(isinstance(part, Tensor) for part in y0):
         raise TypeError(
-            f"y0 must be one Tensor, got a {type(y0).__name__} of {len(y0)}; put them "
-            "together, torch.cat([part.flatten() for part in y0]), and take them apart "
-            "in f with y.split(sizes)"
+            f"y0 must be one Tensor here, got a {type(y0).__name__} of {len(y0)}; odeint "
+            "takes them, or put them together, torch.cat([part.flatten() for part in "
+            "y0]), and take them apart in f with y.split(sizes)"
         )
     if not isinstance(y0, Tensor):
         raise TypeError(

@@ -21,16 +21,23 @@ try:
     import jax
     import jax.numpy as jnp
     from jax import Array, lax
+    from jax.experimental import checkify
 except ImportError as error:
     raise ImportError(
         "course_lib.solvers.in_jax needs JAX, which is not installed: "
         "pip install jax diffrax"
     ) from error
 
+from course_lib.solvers.checks import WITHOUT_TIME, SolverError, without_time
 from course_lib.solvers.settings import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
 __all__ = ["jax_odeint", "jax_rk_step"]
+
+OVERFLOWED = (
+    "f returned NaN or infinity, or the solution overflowed, in jax_odeint; try more "
+    "steps, or look at f: an explicit method needs short steps where it is stiff"
+)
 
 # --- one step -------------------------------------------------------------------------
 
@@ -80,6 +87,7 @@ def jax_odeint(
     *,
     method: str = "rk4",
     steps: int = 1,
+    check: bool = False,
 ) -> Array:
     """Solve ``y' = f(t, y), y(t[0]) = y0`` with equal steps between adjacent times.
 
@@ -97,6 +105,10 @@ def jax_odeint(
         take equal ones here.
     steps : int
         Steps from each time to the next. A Python number: under `jax.jit` it is static.
+    check : bool
+        Whether a solution that is not finite is an error in compiled code too: call
+        ``checkify.checkify(jax.jit(…))`` of `jax.experimental`, and ``throw()`` on the
+        error that it returns.
 
     Returns
     -------
@@ -107,13 +119,17 @@ def jax_odeint(
     TypeError, ValueError
         For arguments that make no sense; the message names the argument, what was
         expected, what came and the fix.
+    SolverError
+        If the solution is not finite, where JAX knows its values: outside of
+        transformations.
 
     Notes
     -----
     Equal to `course_lib.solvers.odeint` with ``step_size`` = (gap between times) /
     `steps`, up to rounding. Gradients reach y0, t and what f closes over, in reverse
-    and in forward mode. Compiled code cannot raise: a solution that overflows comes
-    back as inf or NaN. Put ``jax.jit`` around the function that calls this one: outside
+    and in forward mode. Compiled code cannot raise: a solution that overflows, as that of
+    a stiff equation does in steps too long, comes back as inf or NaN, unless `check` is
+    on. Put ``jax.jit`` around the function that calls this one: outside
     of it every call traces and compiles the scan again.
     """
     tableau, steps = _checked_grid(method, steps)
@@ -131,6 +147,11 @@ def jax_odeint(
         return y, y
 
     _, ys = lax.scan(between, y0, (times[:-1], times[1:]))
+    finite = jnp.isfinite(ys).all()
+    if check:
+        checkify.check(finite, OVERFLOWED)
+    elif not _is_traced(finite) and not finite:
+        raise SolverError(OVERFLOWED)
     return jnp.concatenate((y0[None], ys))
 
 
@@ -141,7 +162,12 @@ def _checked_field(f: Callable, y0: Array) -> Callable:
     """f with t in the dtype of y0 and a result that is checked while JAX traces."""
 
     def field(t, y):
-        dy = f(jnp.asarray(t, y0.dtype), y)
+        try:
+            dy = f(jnp.asarray(t, y0.dtype), y)
+        except TypeError as error:
+            if without_time(f):
+                raise TypeError(WITHOUT_TIME) from error
+            raise
         if not _is_array(dy):
             raise TypeError(
                 f"f must return an Array dy/dt of shape {y0.shape}, got "

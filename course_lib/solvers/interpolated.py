@@ -37,6 +37,7 @@ from course_lib.solvers.forward_pass import (
     remember,
     require_something_known,
 )
+from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings
 from course_lib.solvers.solve import observed, odeint, walk
 from course_lib.solvers.steps import Step, to_float
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 
+@takes_parts
 def odeint_interpolated(
     f: Callable,
     y0: Tensor,

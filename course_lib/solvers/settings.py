@@ -81,9 +81,9 @@ class Settings:
         explicit method) and costs some 5% where it does not. Adaptive methods.
     jumps : sequence of float
         Times at which f jumps. Steps end there, and f is asked at times on one side.
-    parts : int
-        Equal blocks of the state of which none may miss the tolerance: 1 measures the
-        state as a whole.
+    parts : int, or tuple of int
+        The state's blocks, of which none may miss the tolerance: how many equal ones, or
+        the size of each. 1 measures the state as a whole.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class Settings:
     max_step: float = inf
     beta: float = 0.0
     jumps: Sequence[float] = ()
-    parts: int = 1
+    parts: int | tuple[int, ...] = 1
 
     def __post_init__(self):
         if not isinstance(self.method, str) or self.method not in METHODS:
@@ -174,7 +174,7 @@ class Settings:
 
 def settings_from(keywords: dict) -> Settings:
     """The settings that a solve was given as keywords."""
-    known = [field.name for field in fields(Settings) if field.name != "parts"]
+    known = [field.name for field in fields(Settings)]
     for name, value in keywords.items():
         if name not in known:
             raise TypeError(

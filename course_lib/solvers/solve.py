@@ -22,6 +22,7 @@ from torch import Tensor
 from course_lib.solvers.checks import GuardedField, check_problem
 from course_lib.solvers.events import Event, Watch, as_event
 from course_lib.solvers.jumps import one_sided, stretches
+from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings, settings_from
 from course_lib.solvers.steps import (
     Step,
@@ -155,8 +156,12 @@ def _opening(y0: Tensor, times: Tensor) -> list[Tensor]:
     return [y0.expand(n, *y0.shape)]
 
 
+@takes_parts
 def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Tensor:
-    """The values of `solve`, shape (len(t), *y0.shape); same settings, same errors."""
+    """The values of `solve`, shape (len(t), *y0.shape); same settings, same errors.
+
+    y0 may be a tuple of tensors; then f takes and returns such a tuple, and so does this.
+    """
     if "event" in settings:
         raise TypeError(
             "odeint returns only values, so it takes no event; use solve(..., event=g)"

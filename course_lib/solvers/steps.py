@@ -9,6 +9,7 @@ Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, chapter I
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from math import ceil, copysign, inf, isfinite, isnan, nextafter, sqrt
 from typing import NamedTuple
 
@@ -271,10 +272,12 @@ def _error_ratio(
     return ratio if also is None else _larger(also(size), ratio)
 
 
-def _rms(x: Tensor, parts: int) -> float:
-    """The largest root mean square over `parts` equal blocks of x."""
+def _rms(x: Tensor, parts: int | tuple[int, ...]) -> float:
+    """The largest root mean square over the blocks of x: how many, or the size of each."""
     if not x.numel():
         return 0.0
+    if not isinstance(parts, int):
+        return reduce(_larger, (_rms(part, 1) for part in x.reshape(-1).split(parts)))
     blocks = x.reshape(parts, -1)
     return torch.linalg.vector_norm(blocks, dim=1).max().item() / sqrt(blocks.shape[1])
 

@@ -8,9 +8,18 @@ import torch
 from torch import nn
 
 from course_lib.models import NeuralODE
-from course_lib.solvers import odeint, odeint_adjoint, odeint_checkpointed
+from course_lib.solvers import (
+    odeint,
+    odeint_adjoint,
+    odeint_checkpointed,
+    odeint_interpolated,
+)
 
-SECOND_WAYS = {"adjoint": odeint_adjoint, "checkpointed": odeint_checkpointed}
+SECOND_WAYS = {
+    "adjoint": odeint_adjoint,
+    "interpolated": odeint_interpolated,
+    "checkpointed": odeint_checkpointed,
+}
 second_ways = pytest.mark.parametrize(
     "solver", SECOND_WAYS.values(), ids=list(SECOND_WAYS)
 )
@@ -357,3 +366,14 @@ def test_hooks_may_keep_what_is_saved_in_their_own_way(solver):
         end = solver(f, one(), [0.0, 1.0], **TIGHT)[-1].sum()
     end.backward()
     assert f.w.grad.item() == pytest.approx(math.exp(-0.5), rel=1e-7)
+
+
+def test_dense_output_keeps_its_precision_under_autocast():
+    def f(t, y):
+        return -y
+
+    y0, t = torch.linspace(1, 2, 8), torch.linspace(0, 1, 9)
+    plain = odeint(f, y0, t)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = odeint(f, y0, t)
+    torch.testing.assert_close(lowered, plain, rtol=1e-6, atol=1e-6)

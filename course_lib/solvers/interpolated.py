@@ -40,7 +40,7 @@ from course_lib.solvers.forward_pass import (
 from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings
 from course_lib.solvers.solve import observed, odeint, walk
-from course_lib.solvers.steps import Step, to_float
+from course_lib.solvers.steps import Step, to_float, weighted_sums
 
 __all__ = [
     "AlongThePath",
@@ -122,8 +122,9 @@ class InterpolatedSolve(torch.autograd.Function):
         """∂L/∂t, ∂L/∂y0 and ∂L/∂θ from ∂L/∂ys."""
         refuse_second_derivatives("odeint_interpolated")
         n = 3 + len(ctx.ends) - 1
-        path = Path(ctx.ends, ctx.saved_tensors[3:n])
-        saved = (*ctx.saved_tensors[:3], *ctx.saved_tensors[n:])
+        t, ys, last_dy = ctx.saved_tensors[:3]
+        path = Path(ctx.ends, ctx.saved_tensors[3:n], ys[-1])
+        saved = (t, ys, last_dy, *ctx.saved_tensors[n:])
         return gradients_back(ctx, partial(AlongThePath, path), saved, grad_ys)
 
 
@@ -134,7 +135,7 @@ def polynomial(step: Step, f: GuardedField, settings: Settings) -> Tensor:
     tableau, h, y = settings.tableau, to_float(step.h), step.y
     if tableau.dense is not None:
         dense = torch.tensor(tableau.dense, dtype=y.dtype, device=y.device)
-        terms = h * torch.tensordot(dense.T, torch.stack(step.stages), dims=1)
+        terms = h * weighted_sums(dense.T, step.stages)
         return torch.cat((y[None], terms))
     change, begin = step.y_next - y, h * step.stages[0]
     end = h * last_slope(f, step, settings)
@@ -149,15 +150,20 @@ class Path:
     ----------
     ends : sequence of n + 1 floats, where the steps start and end, in order
     polynomials : sequence of n Tensor, each of shape (p, *state)
+    last : Tensor, shape (*state), the solution where the last step ends, to the last bit
     """
 
-    def __init__(self, ends: Sequence[float], polynomials: Sequence[Tensor]):
-        self.polynomials, self.ends = polynomials, ends
+    def __init__(
+        self, ends: Sequence[float], polynomials: Sequence[Tensor], last: Tensor
+    ):
+        self.polynomials, self.ends, self.last = polynomials, ends, last
         self.sign = 1.0 if ends[-1] > ends[0] else -1.0
         self.later = [self.sign * end for end in ends[1:-1]]
 
     def __call__(self, t: float) -> Tensor:
         """The solution at t, shape (*state)."""
+        if t == self.ends[-1]:
+            return self.last
         i = bisect_left(self.later, self.sign * t)
         start, end = self.ends[i : i + 2]
         theta = (t - start) / (end - start)

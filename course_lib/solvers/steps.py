@@ -30,6 +30,7 @@ __all__ = [
     "rk_step",
     "to_float",
     "weighted_sum",
+    "weighted_sums",
 ]
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
@@ -130,8 +131,14 @@ def interpolate(
     # (s, p) coefficients and (n, p) powers make (n, s) weights
     coefficients = torch.tensor(tableau.dense, dtype=torch.float64, device=y.device)
     exponents = torch.arange(1, coefficients.shape[1] + 1, device=y.device)
-    weights = (theta[:, None] ** exponents @ coefficients.T).to(y.dtype)
-    return y + step.h * torch.tensordot(weights, torch.stack(step.stages), dims=1)
+    weights = theta[:, None] ** exponents @ coefficients.T
+    return y + step.h * weighted_sums(weights.to(y.dtype), step.stages)
+
+
+def weighted_sums(weights: Tensor, stages: list[Tensor]) -> Tensor:
+    """Σ_i w_ni k_i for n rows of weights, shape (n, *state), in their own precision."""
+    with torch.autocast(weights.device.type, enabled=False):
+        return torch.tensordot(weights, torch.stack(stages), dims=1)
 
 
 # --- a sequence of steps --------------------------------------------------------------

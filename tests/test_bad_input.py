@@ -21,6 +21,7 @@ from problems import (
     with_method,
 )
 
+from course_lib.models import Autonomous, NeuralODE
 from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
 
 
@@ -388,7 +389,7 @@ def test_the_advice_for_complex_states_solves_them():
 def test_the_advice_for_several_states_solves_them():
     y0 = (torch.ones(2, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
     assert "torch.cat([part.flatten() for part in y0])" in refusal(
-        TypeError, odeint, y0=y0
+        TypeError, solve, y0=y0
     )
 
     def f(t, y):
@@ -445,3 +446,20 @@ def test_a_field_that_turns_nan_is_given_up_soon_wherever_it_is(start):
     with pytest.raises(SolverError, match="f returned NaN or infinity"):
         odeint(f, torch.ones(1).double(), [start, start + 1])
     assert next(calls) <= 150
+
+
+def test_a_field_without_time_is_told_how_to_take_it():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh())
+    for f in (net, lambda y: -y):
+        message = refusal(TypeError, odeint, f=f)
+        assert "takes one argument: use lambda t, y: f(y)" in message
+    y0 = torch.ones(3, 2)
+    with pytest.raises(TypeError, match=r"course_lib\.models\.Autonomous"):
+        NeuralODE(net)(y0)
+    by_advice = NeuralODE(Autonomous(net))(y0)
+    assert torch.equal(by_advice, odeint(lambda t, y: net(y), y0, [0.0, 1.0])[-1])
+
+
+def test_a_type_error_inside_f_stays_what_it_is():
+    with pytest.raises(TypeError, match="unsupported operand"):
+        odeint(lambda t, y: y + "1", torch.ones(2), [0.0, 1.0])

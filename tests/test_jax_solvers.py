@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jax.experimental import checkify
 from problems import BY_NAME, EPS, all_methods, enable_x64, fixed_methods
 
 from course_lib.models import MLPDynamics
-from course_lib.solvers import METHODS, odeint, rk_step
+from course_lib.solvers import METHODS, SolverError, odeint, rk_step
 from course_lib.solvers import in_jax as jax_module
 from course_lib.solvers.in_jax import jax_odeint, jax_rk_step
 
@@ -155,9 +156,37 @@ def test_a_state_may_be_a_number_or_a_stack_of_matrices():
         assert apart(ys[-1], np.full(shape, math.exp(-1.1))) < 1e-7
 
 
-def test_what_overflows_comes_back_as_infinity_or_nan():
-    ys = jax_odeint(lambda t, y: y**3, jnp.array([10.0]), [0.0, 1.0, 2.0], steps=20)
-    assert not jnp.isfinite(ys[1:]).any()
+def stiff(y0):
+    return jax_odeint(lambda t, y: -1e6 * y, y0, [0.0, 1.0], steps=50)
+
+
+def test_what_overflows_is_an_error_where_jax_knows_the_values():
+    with pytest.raises(SolverError, match="jax_odeint; try more steps, or look at f"):
+        stiff(jnp.ones(1))
+
+
+def test_what_overflows_in_compiled_code_comes_back_as_infinity_or_nan():
+    assert not jnp.isfinite(jax.jit(stiff)(jnp.ones(1))[1:]).any()
+
+
+def test_compiled_code_that_is_checked_says_that_it_overflowed():
+    @checkify.checkify
+    @jax.jit
+    def end(rate):
+        field, span = (lambda t, y: -rate * y), [0.0, 1.0]
+        return jax_odeint(field, jnp.ones(1), span, steps=50, check=True)[-1]
+
+    error, value = end(1.0)
+    error.throw()
+    assert float(value[0]) == pytest.approx(math.exp(-1.0), rel=1e-6)
+    error, _ = end(1e6)
+    with pytest.raises(checkify.JaxRuntimeError, match="try more steps"):
+        error.throw()
+
+
+def test_a_field_without_time_is_told_how_to_take_it():
+    with pytest.raises(TypeError, match="takes one argument: use lambda t, y"):
+        jax_odeint(lambda y: -y, jnp.ones(1), [0.0, 1.0])
 
 
 # --- dtypes ---------------------------------------------------------------------------

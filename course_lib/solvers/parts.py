@@ -58,7 +58,8 @@ def takes_parts(odeint: Callable) -> Callable:
 
     @wraps(odeint)
     def of_parts(f: Callable, y0, t, **settings):
-        if not (isinstance(y0, (tuple, list)) and y0):
+        several = isinstance(y0, (tuple, list))
+        if not several or not any(isinstance(part, Tensor) for part in y0):
             return odeint(f, y0, t, **settings)
         _check_parts(y0)
         joined = JoinedField(f, y0)

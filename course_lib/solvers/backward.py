@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from math import isfinite, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, SolverError
+from course_lib.solvers.checks import GuardedField, SolverError, all_finite
 from course_lib.solvers.forward_pass import ForwardPass
 from course_lib.solvers.jumps import one_sided, stretches
 from course_lib.solvers.settings import Settings, check_tolerance, settings_from
@@ -103,8 +104,8 @@ class Quadrature:
         self.b = tableau.b
         self.total = [torch.zeros_like(x) for x in like]
         self.attempt = [torch.zeros_like(x) for x in like]
-        self.first: Sequence[Tensor] = []
-        self.latest: Sequence[Tensor] = []
+        self.first: Sequence[Tensor | None] = []
+        self.latest: Sequence[Tensor | None] = []
         self.stage = self.start = 0
 
     def begin(self) -> None:
@@ -113,12 +114,10 @@ class Quadrature:
         """
         self.first, self.stage, self.start = self.latest, 1, 1
 
-    def add(self, v: Sequence[Tensor]) -> None:
+    def add(self, v: Sequence[Tensor | None]) -> None:
         """Take v of the next stage."""
         if self.stage == self.start:
-            for total in self.attempt:
-                total.zero_()
-            _add(self.attempt, self.first, self.b[0])
+            _begin(self.attempt, self.first, self.b[0])
         _add(self.attempt, v, self.b[self.stage])
         self.latest, self.stage = v, self.stage + 1
         if self.stage == len(self.b):
@@ -141,12 +140,10 @@ class CheckedQuadrature(Quadrature):
         self.b_error = tableau.b_error or ()
         self.errors = [torch.zeros_like(x) for x in like]
 
-    def add(self, v: Sequence[Tensor]) -> None:
+    def add(self, v: Sequence[Tensor | None]) -> None:
         """Take v of the next stage."""
         if self.stage == self.start:
-            for error in self.errors:
-                error.zero_()
-            _add(self.errors, self.first, self.b_error[0])
+            _begin(self.errors, self.first, self.b_error[0])
         _add(self.errors, v, self.b_error[self.stage])
         super().add(v)
 
@@ -160,10 +157,22 @@ class CheckedQuadrature(Quadrature):
         return h * sqrt(squares / max(1, sum(x.numel() for x in self.errors)))
 
 
-def _add(totals: Sequence[Tensor], xs: Sequence[Tensor], weight: float) -> None:
+def _begin(
+    totals: Sequence[Tensor], xs: Sequence[Tensor | None], weight: float
+) -> None:
+    """Forget what was in the totals; without xs they start from zero."""
+    for total, x in zip_longest(totals, xs):
+        if x is None:
+            total.zero_()
+        else:
+            torch.mul(x, weight, out=total)
+
+
+def _add(totals: Sequence[Tensor], xs: Sequence[Tensor | None], weight: float) -> None:
     if weight != 0.0:
         for total, x in zip(totals, xs):
-            total.add_(x, alpha=weight)
+            if x is not None:  # a parameter that f does not use
+                total.add_(x, alpha=weight)
 
 
 class AdjointDynamics:
@@ -210,13 +219,15 @@ class AdjointDynamics:
         """λ of a state."""
         return z[1]
 
-    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        dy, dlam, v = self.pullback(t, *z)
+    def _derivatives(
+        self, t: float, z: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+        dy, dlam, v = self.pullback(t, *z.unbind())
         return torch.stack((dy, dlam)), v
 
     def pullback(
         self, t: float, y: Tensor, lam: Tensor
-    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
         """f, -λᵀ ∂f/∂y and -λᵀ ∂f/∂θ at (t, y)."""
         with torch.enable_grad():
             y = y.detach().requires_grad_()
@@ -225,12 +236,11 @@ class AdjointDynamics:
         if self.opening is not None:
             self.opening(dy, wanted)
             self.opening = None
-        if dy.requires_grad:
-            dlam, *v = torch.autograd.grad(
-                dy, wanted, -lam, allow_unused=True, materialize_grads=True
-            )
-        else:  # f uses neither y nor a parameter
-            dlam, v = torch.zeros_like(lam), [torch.zeros_like(p) for p in self.params]
+        dlam, v = None, []
+        if dy.requires_grad:  # f uses y or a parameter
+            dlam, *v = torch.autograd.grad(dy, wanted, -lam, allow_unused=True)
+        if dlam is None:
+            dlam = torch.zeros_like(lam)
         self.seen = (dy.detach(), dlam)
         return *self.seen, v
 
@@ -238,7 +248,7 @@ class AdjointDynamics:
         """Why a solve of these dynamics failed, where more is known than that a number
         was not finite.
         """
-        finite = [bool(torch.isfinite(x).all()) for x in self.seen]
+        finite = [all_finite(x) for x in self.seen]
         if finite != [True, False]:
             return ""
         return (
@@ -337,7 +347,7 @@ def _size(grad_ys: Tensor) -> float:
     What arrives at the first time takes no part in the backward solve.
     """
     size = grad_ys[1:].abs().max().item() if grad_ys[1:].numel() else 0.0
-    if not (isfinite(size) and torch.isfinite(grad_ys[0]).all()):
+    if not (isfinite(size) and all_finite(grad_ys[0])):
         raise SolverError(
             "in the backward solve of the adjoint: the gradient that arrives holds NaN "
             "or infinity; look at what the loss does with the solution"
@@ -398,7 +408,7 @@ def _steps_back(flow, ends, z, settings, h, taken) -> Iterator[Step]:
         return fixed_steps(dynamics, t, z, t_end, settings, taken=taken)
     k1 = dynamics(t, z)
     flow.quadrature.begin()
-    if h is None and settings.first_step is None and torch.isfinite(k1).all():
+    if h is None and settings.first_step is None and all_finite(k1):
         slope = one_sided(flow.slope, ends, settings.jumps, z.dtype)
         h = initial_step(slope, t, z, k1, t_end, settings)
     also = None

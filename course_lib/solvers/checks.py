@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ __all__ = [
     "WITHOUT_TIME",
     "GuardedField",
     "SolverError",
+    "all_finite",
     "as_times",
     "check_problem",
     "parameters_of",
@@ -77,7 +79,7 @@ class GuardedField:
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """f(t, y), which must have the shape, dtype and device of y."""
         self.nfe += 1
-        if not isinstance(t, Tensor):
+        if self.shift is not None and not isinstance(t, Tensor):
             t = self.moved(t)
         if isinstance(t, Tensor):
             t = t.to(self.device, self.dtype)
@@ -146,7 +148,7 @@ def check_problem(
             "solve(f, y0, t)"
         )
     _check_state(y0)
-    if not _all_finite(y0):
+    if not _has_numbers(y0):
         raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
@@ -186,14 +188,19 @@ def _check_state(y0: Tensor) -> None:
         )
 
 
-def _all_finite(y0: Tensor) -> bool:
+def _has_numbers(y0: Tensor) -> bool:
     try:
-        return bool(torch.isfinite(y0).all())
+        return all_finite(y0)
     except RuntimeError as error:  # under vmap a tensor has no value that one could ask
         raise RuntimeError(
             "torch.func.vmap hides the numbers by which a solver chooses its steps; "
             "solve the whole batch at once instead: y may have any shape"
         ) from error
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; the largest tells, and is quickly found."""
+    return not x.numel() or isfinite(x.detach().abs().max().item())
 
 
 def _check_tolerances(y0: Tensor, settings: Settings) -> None:

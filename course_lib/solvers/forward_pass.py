@@ -190,6 +190,7 @@ def refuse_second_derivatives(name: str) -> None:
         )
 
 
+@torch.enable_grad()  # older versions of PyTorch look a leaf up by a view of it
 def forgotten_tensors(
     value: Tensor, known: Sequence[Tensor], ignored: Sequence[Tensor] = ()
 ) -> list[Tensor]:
@@ -210,7 +211,6 @@ def forgotten_tensors(
     return [x for key, x in found.items() if key not in {id(x) for x in ignored}]
 
 
-@torch.enable_grad()  # older versions of PyTorch look a leaf up by a view of it
 def _edge(x: Tensor) -> tuple:
     """Where the gradient of x arrives in a graph: a node, and which of its outputs."""
     edge = get_gradient_edge(x)

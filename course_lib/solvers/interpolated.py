@@ -188,6 +188,8 @@ class AlongThePath(AdjointDynamics):
         """λ of a state."""
         return z
 
-    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def _derivatives(
+        self, t: float, z: Tensor
+    ) -> tuple[Tensor, Sequence[Tensor | None]]:
         _, dlam, v = self.pullback(t, self.path(to_float(t)), z)
         return dlam, v

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import inf, isfinite
 from operator import index
 
@@ -174,7 +174,7 @@ class Settings:
 
 def settings_from(keywords: dict) -> Settings:
     """The settings that a solve was given as keywords."""
-    known = [field.name for field in fields(Settings)]
+    known = Settings.__dataclass_fields__
     for name, value in keywords.items():
         if name not in known:
             raise TypeError(

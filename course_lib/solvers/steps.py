@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import SolverError
+from course_lib.solvers.checks import SolverError, all_finite
 from course_lib.solvers.settings import Settings
 from course_lib.solvers.tableaus import ButcherTableau
 
@@ -58,22 +58,29 @@ class Step(NamedTuple):
 
 def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     """Σ w_i k_i, without the zero weights (there is at least one that is not zero)."""
-    total = None
-    for w, k in zip(weights, stages):
-        if w != 0.0:
-            total = w * k if total is None else total.add(k, alpha=w)
-    return total
+    (w, first), *others = [(w, k) for w, k in zip(weights, stages) if w != 0.0]
+    return _plus(w * first, others)
 
 
 def advance(
     y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
 ) -> Tensor:
     """y + h Σ w_i k_i."""
-    slope = weighted_sum(weights, stages)
+    size = to_float(h)
+    (w, first), *others = [(size * w, k) for w, k in zip(weights, stages) if w != 0.0]
+    y_next = _plus(y.add(first, alpha=w), others)
     if isinstance(h, float):
-        return y.add(slope, alpha=h)
+        return y_next
     # The number as above, and a zero that carries the gradient of h.
-    return y.add(slope, alpha=h.item()) + (h - h.detach()).to(y) * slope
+    return y_next + (h - h.detach()).to(y) * weighted_sum(weights, stages)
+
+
+def _plus(total: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """The total, which is the caller's own, and w_i k_i one after the other."""
+    add = Tensor.add if torch.is_grad_enabled() else Tensor.add_
+    for w, k in terms:
+        total = add(total, k, alpha=w)
+    return total
 
 
 def rk_step(
@@ -179,7 +186,7 @@ def fixed_steps(
         t_next = t + (i + 1) * h if i < n - 1 else t_end
         size = h if i < n - 1 else t_end - t_here
         y_next, stages = rk_step(f, t_here, y, size, settings.tableau)
-        if not torch.isfinite(y_next).all():
+        if not all_finite(y_next):
             raise _not_finite(
                 t_here, size, settings, "try a smaller step_size, or look at f there"
             )
@@ -212,7 +219,7 @@ def adaptive_steps(
     before = 0.0  # error over tolerance of the step before
     if k1 is None:
         k1 = f(t, y)
-    if not torch.isfinite(k1).all():
+    if not all_finite(k1):
         raise _not_finite(t, 0.0, settings, "look at f there")
     if h is None:
         h = settings.first_step or initial_step(f, t, y, k1, t_end, settings)
@@ -223,7 +230,7 @@ def adaptive_steps(
         t_next = t_end if last else t + sign * size
         y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
         ratio = _error_ratio(size, stages, y, y_next, settings, also)
-        if ratio <= 1.0 and torch.isfinite(y_next).all():
+        if ratio <= 1.0 and all_finite(y_next):
             most = 1.0 if rejected else MAX_FACTOR
             h_next = size * min(most, _factor(ratio, settings, before))
             if last:  # cut short to end at t_end: h itself is still worth trying
@@ -272,7 +279,7 @@ def _error_ratio(
     """Estimated local error over tolerance, that of `also` too; NaN (which fails every
     comparison) if anything is not finite.
     """
-    error = size * weighted_sum(settings.tableau.b_error, stages)
+    error = weighted_sum([size * w for w in settings.tableau.b_error], stages)
     largest = torch.maximum(y.abs(), y_next.abs())
     scale = largest.mul_(settings.rtol).add_(settings.atol)
     ratio = _rms(error.div_(scale), settings.parts)
@@ -286,7 +293,8 @@ def _rms(x: Tensor, parts: int | tuple[int, ...]) -> float:
     if not isinstance(parts, int):
         return reduce(_larger, (_rms(part, 1) for part in x.reshape(-1).split(parts)))
     blocks = x.reshape(parts, -1)
-    return torch.linalg.vector_norm(blocks, dim=1).max().item() / sqrt(blocks.shape[1])
+    norms = torch.linalg.vector_norm(blocks, dim=1).tolist()
+    return reduce(_larger, norms) / sqrt(blocks.shape[1])
 
 
 def initial_step(

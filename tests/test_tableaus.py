@@ -9,8 +9,6 @@ most q (Hairer, Nørsett, Wanner I, II.2 and II.6).
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
-from itertools import combinations_with_replacement
-from math import prod
 
 import diffrax
 import jax.numpy as jnp
@@ -18,51 +16,13 @@ import numpy as np
 import pytest
 from problems import EPS, enable_x64
 from scipy.integrate import RK23, RK45
+from trees import density, elementary_weights, node_count, spelled, trees
 
 from course_lib.solvers import BOSH3, DOPRI5, METHODS, RK4, TSIT5, ButcherTableau
 
 EMBEDDED_ORDER = {"bosh3": 2, "dopri5": 4, "tsit5": 4}
 DENSE_ORDER = {"bosh3": 3, "dopri5": 4, "tsit5": 4}
 all_tableaus = pytest.mark.parametrize("tableau", METHODS.values(), ids=METHODS)
-
-# --- rooted trees: a tree is the sorted tuple of the trees that hang from its root ----
-
-
-def forests(nodes: int, largest: int):
-    """Multisets of trees with `nodes` nodes in all, none of more than `largest`."""
-    if nodes == 0:
-        yield ()
-    for size in range(min(nodes, largest), 0, -1):
-        for count in range(1, nodes // size + 1):
-            for same in combinations_with_replacement(trees(size), count):
-                for rest in forests(nodes - size * count, size - 1):
-                    yield (*same, *rest)
-
-
-def trees(nodes: int) -> list[tuple]:
-    return list(forests(nodes - 1, nodes - 1))
-
-
-def node_count(tree) -> int:
-    return 1 + sum(node_count(branch) for branch in tree)
-
-
-def density(tree) -> int:
-    """γ(τ)."""
-    return node_count(tree) * prod(density(branch) for branch in tree)
-
-
-def elementary_weights(tree, a: np.ndarray) -> np.ndarray:
-    """Φ_i(τ), shape (s,)."""
-    return prod(
-        (a @ elementary_weights(branch, a) for branch in tree), start=np.ones(len(a))
-    )
-
-
-def spelled(tree) -> str:
-    """τ for the single node, [ττ] for a root with two leaves."""
-    return f"[{''.join(map(spelled, tree))}]" if tree else "τ"
-
 
 # --- what a table must satisfy --------------------------------------------------------
 

@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. Modules of one line do not import each other; the face of a
 # folder, which only hands on its public names, comes after its files.
 ORDER = (
-    "solvers.tableaus",
+    "solvers.tableaus solvers.stages",
+    "solvers.rosenbrock",
     "solvers.settings solvers.parts",
     "solvers.checks",
     "solvers.in_jax",
@@ -137,11 +138,16 @@ def wrong_arrows(arrows: Graph, order: tuple[str, ...] = ORDER) -> list[str]:
 
 
 def print_rooms(arrows: Graph, order: tuple[str, ...] = ORDER) -> None:
-    """A line for each module, in order, with what it imports."""
+    """A line for each module, in order, with what it imports; what lives in the same
+    folder goes by its first name.
+    """
     names = [name for line in order for name in line.split() if name in arrows]
     width = max(map(len, names))
     for name in names:
-        above = ", ".join(other for other in names if other in arrows[name])
+        folder = f"{name.rpartition('.')[0] or name}."
+        above = ", ".join(
+            other.removeprefix(folder) for other in names if other in arrows[name]
+        )
         print(
             textwrap.fill(
                 above or "–",

@@ -1,10 +1,10 @@
 """Solvers for ``y' = f(t, y)`` and the gradients of their solutions.
 
-`tableaus` holds the methods, `settings` how a solve is to go about it, `checks` what it
-is asked, `steps` one step and sequences of them, `solve` a whole solve; `jumps` and
-`events` are what a solve may meet on its way. `adjoint`, `interpolated` and
-`checkpoints` are three more ways to a gradient. `in_jax` has the same steps in JAX
-(imported by who has JAX).
+`tableaus` holds the methods, `rosenbrock` one for stiff equations, `settings` how a
+solve is to go about it, `checks` what it is asked, `steps` one step and sequences of
+them, `solve` a whole solve; `jumps` and `events` are what a solve may meet on its way.
+`adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `in_jax`
+has the explicit steps in JAX (imported by who has JAX).
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
@@ -22,16 +22,23 @@ from course_lib.solvers.checks import (
 )
 from course_lib.solvers.events import Event, at_event
 from course_lib.solvers.interpolated import InterpolatedSolve, odeint_interpolated
+from course_lib.solvers.rosenbrock import (
+    RODAS5P,
+    STIFF_METHODS,
+    Linearisation,
+    RosenbrockTableau,
+    linearise,
+    rosenbrock_step,
+)
 from course_lib.solvers.settings import Settings, check_positive, check_whole
 from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
+from course_lib.solvers.stages import advance, weighted_sum
 from course_lib.solvers.steps import (
     Step,
     adaptive_steps,
-    advance,
     fixed_steps,
     interpolate,
     rk_step,
-    weighted_sum,
 )
 from course_lib.solvers.tableaus import (
     BOSH3,
@@ -53,6 +60,8 @@ __all__ = [
     "METHODS",
     "MIDPOINT",
     "RK4",
+    "RODAS5P",
+    "STIFF_METHODS",
     "TSIT5",
     "AdjointDynamics",
     "AdjointSolve",
@@ -62,7 +71,9 @@ __all__ = [
     "GuardedField",
     "InterpolatedSolve",
     "Leg",
+    "Linearisation",
     "Quadrature",
+    "RosenbrockTableau",
     "Settings",
     "Solution",
     "SolverError",
@@ -75,6 +86,7 @@ __all__ = [
     "check_whole",
     "fixed_steps",
     "interpolate",
+    "linearise",
     "observed",
     "odeint",
     "odeint_adjoint",
@@ -82,6 +94,7 @@ __all__ = [
     "odeint_interpolated",
     "repeat_steps",
     "rk_step",
+    "rosenbrock_step",
     "solve",
     "solve_back",
     "walk",

@@ -56,7 +56,7 @@ def odeint_adjoint(
     Parameters
     ----------
     f, y0, t, **settings
-        As for `course_lib.solvers.solve`.
+        As for `course_lib.solvers.solve`; not with a method of `STIFF_METHODS`.
     adjoint_rtol, adjoint_atol : float, optional
         Tolerances of the backward solve; `rtol` and `atol` unless given.
     adjoint_params : sequence of Tensor, optional

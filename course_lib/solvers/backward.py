@@ -25,6 +25,7 @@ from torch import Tensor
 from course_lib.solvers.checks import GuardedField, SolverError, all_finite
 from course_lib.solvers.forward_pass import ForwardPass
 from course_lib.solvers.jumps import one_sided, stretches
+from course_lib.solvers.rosenbrock import STIFF_METHODS
 from course_lib.solvers.settings import Settings, check_tolerance, settings_from
 from course_lib.solvers.steps import (
     Step,
@@ -69,6 +70,12 @@ def adjoint_plan(
     itself.
     """
     forward = settings_from(settings)
+    if forward.method in STIFF_METHODS:
+        raise ValueError(
+            f"method={forward.method!r} does not go with odeint_adjoint and "
+            "odeint_interpolated, whose way back takes explicit steps; use odeint or "
+            "odeint_checkpointed, which backpropagate through the steps that were taken"
+        )
     rtol = forward.rtol if adjoint_rtol is None else adjoint_rtol
     atol = forward.atol if adjoint_atol is None else adjoint_atol
     for name, value in (("adjoint_rtol", rtol), ("adjoint_atol", atol)):

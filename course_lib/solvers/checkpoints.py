@@ -27,10 +27,10 @@ from course_lib.solvers.forward_pass import (
 )
 from course_lib.solvers.jumps import one_sided
 from course_lib.solvers.parts import takes_parts
+from course_lib.solvers.rosenbrock import Tableau
 from course_lib.solvers.settings import Settings, check_whole, settings_from
 from course_lib.solvers.solve import observed, odeint, walk
-from course_lib.solvers.steps import Step, rk_step, to_float
-from course_lib.solvers.tableaus import ButcherTableau
+from course_lib.solvers.steps import Step, take_step, to_float
 
 __all__ = ["CheckpointedSolve", "Leg", "odeint_checkpointed", "repeat_steps"]
 
@@ -195,16 +195,14 @@ def repeat_steps(
         if leg.t in settings.jumps:
             k1 = None
         g = one_sided(field, (leg.t, leg.t_next), settings.jumps, y.dtype)
-        y_next, stages = rk_step(g, start, y, h, tableau, k1)
+        y_next, stages = take_step(g, start, y, h, tableau, k1)
         step = Step(start, leg.t_next, h, y, y_next, stages, 0, to_float(leg.h))
         pieces += observed(step, tableau, moments[leg.first : leg.last])
         y, k1 = y_next, stages[-1] if tableau.fsal else None
     return y, torch.cat(pieces)
 
 
-def _moved(
-    leg: Leg, t: Tensor, tableau: ButcherTableau
-) -> tuple[Tensor, float | Tensor]:
+def _moved(leg: Leg, t: Tensor, tableau: Tableau) -> tuple[Tensor, float | Tensor]:
     """Start and size of a step as functions of the times: an adaptive grid moves with
     t[0]; fixed steps start from the observation before, and the last ends at the next.
     """

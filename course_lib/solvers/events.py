@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from course_lib.solvers.checks import GuardedField, SolverError
-from course_lib.solvers.steps import Step, interpolate, rk_step, to_float
-from course_lib.solvers.tableaus import ButcherTableau
+from course_lib.solvers.rosenbrock import Tableau
+from course_lib.solvers.steps import Step, interpolate, take_step, to_float
 
 __all__ = ["Event", "Watch", "as_event", "at_event"]
 
@@ -110,7 +110,7 @@ class Watch:
     ----------
     event : Event
     f : callable, the right-hand side
-    tableau : ButcherTableau
+    tableau : Tableau
     start : (float, Tensor), where the solve starts
     """
 
@@ -118,7 +118,7 @@ class Watch:
         self,
         event: Event,
         f: Callable,
-        tableau: ButcherTableau,
+        tableau: Tableau,
         start: tuple[float, Tensor],
     ):
         self.event, self.f, self.tableau = event, f, tableau
@@ -154,11 +154,11 @@ def _moment(step: Step, theta: float) -> float:
     return to_float(step.t) + theta * to_float(step.h)
 
 
-def _state(step: Step, tableau: ButcherTableau, f: Callable, time: float) -> Tensor:
+def _state(step: Step, tableau: Tableau, f: Callable, time: float) -> Tensor:
     """The solution at a time inside a step: dense output, or a shorter step."""
     if tableau.adaptive:
         return interpolate(step, tableau, [time])[0]
-    return rk_step(f, step.t, step.y, time - step.t, tableau)[0]
+    return take_step(f, step.t, step.y, time - step.t, tableau)[0]
 
 
 def _zero_between(

@@ -29,6 +29,7 @@ except ImportError as error:
     ) from error
 
 from course_lib.solvers.checks import WITHOUT_TIME, SolverError, without_time
+from course_lib.solvers.rosenbrock import STIFF_METHODS
 from course_lib.solvers.settings import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
@@ -185,6 +186,12 @@ def _checked_field(f: Callable, y0: Array) -> Callable:
 
 
 def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
+    if isinstance(method, str) and method in STIFF_METHODS:
+        raise ValueError(
+            f"method={method!r} is for stiff equations and solves linear systems; "
+            f"jax_odeint takes explicit steps only: {', '.join(METHODS)}. Use "
+            "course_lib.solvers.odeint with it, or in JAX diffrax.Kvaerno5"
+        )
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(
             f"method={method!r} is not known; choose from {', '.join(METHODS)}"

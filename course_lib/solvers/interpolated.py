@@ -40,7 +40,8 @@ from course_lib.solvers.forward_pass import (
 from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings
 from course_lib.solvers.solve import observed, odeint, walk
-from course_lib.solvers.steps import Step, to_float, weighted_sums
+from course_lib.solvers.stages import weighted_sums
+from course_lib.solvers.steps import Step, to_float
 
 __all__ = [
     "AlongThePath",

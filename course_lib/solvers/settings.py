@@ -10,7 +10,8 @@ from operator import index
 import torch
 from torch import Tensor
 
-from course_lib.solvers.tableaus import METHODS, ButcherTableau
+from course_lib.solvers.rosenbrock import STIFF_METHODS, Tableau
+from course_lib.solvers.tableaus import METHODS
 
 __all__ = [
     "Settings",
@@ -19,6 +20,8 @@ __all__ = [
     "check_whole",
     "settings_from",
 ]
+
+_KNOWN: dict[str, Tableau] = {**METHODS, **STIFF_METHODS}
 
 # --- numbers --------------------------------------------------------------------------
 
@@ -59,9 +62,11 @@ class Settings:
 
     Attributes
     ----------
-    method : str, a name in `METHODS`
+    method : str, a name in `METHODS` or in `STIFF_METHODS`
         'bosh3', 'dopri5' and 'tsit5' choose their own steps; 'euler', 'midpoint',
-        'heun' and 'rk4' take steps of `step_size`.
+        'heun' and 'rk4' take steps of `step_size`. 'rodas5p' is for stiff equations of
+        up to some hundred components: it chooses its own steps, each of which takes the
+        Jacobian of f (see `linearise`) and solves linear systems with it.
     rtol, atol : float, positive, or Tensor that broadcasts to y0
         A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in
         root mean square. Adaptive methods.
@@ -108,9 +113,9 @@ class Settings:
     parts: int | tuple[int, ...] = 1
 
     def __post_init__(self):
-        if not isinstance(self.method, str) or self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in _KNOWN:
             raise ValueError(
-                f"method={self.method!r} is not known; choose from {', '.join(METHODS)}"
+                f"method={self.method!r} is not known; choose from {', '.join(_KNOWN)}"
             )
         self._check_who_chooses_the_steps()
         self._keep("rtol", check_tolerance("rtol", self.rtol, "1e-5 is a usual value"))
@@ -120,14 +125,14 @@ class Settings:
         self._keep("jumps", _check_jumps(self.jumps))
 
     @property
-    def tableau(self) -> ButcherTableau:
+    def tableau(self) -> Tableau:
         """The method's table."""
-        return METHODS[self.method]
+        return _KNOWN[self.method]
 
     def _check_who_chooses_the_steps(self) -> None:
         """A fixed-step method needs `step_size`, an adaptive one may take the rest."""
         adaptive = self.tableau.adaptive
-        other = ", ".join(n for n, m in METHODS.items() if m.adaptive != adaptive)
+        other = ", ".join(n for n, m in _KNOWN.items() if m.adaptive != adaptive)
         if adaptive and self.step_size is not None:
             raise ValueError(
                 f"step_size={self.step_size!r} does not go with method={self.method!r}, "

@@ -23,6 +23,7 @@ from course_lib.solvers.checks import GuardedField, check_problem
 from course_lib.solvers.events import Event, Watch, as_event
 from course_lib.solvers.jumps import one_sided, stretches
 from course_lib.solvers.parts import takes_parts
+from course_lib.solvers.rosenbrock import Tableau
 from course_lib.solvers.settings import Settings, settings_from
 from course_lib.solvers.steps import (
     Step,
@@ -31,7 +32,6 @@ from course_lib.solvers.steps import (
     interpolate,
     to_float,
 )
-from course_lib.solvers.tableaus import ButcherTableau
 
 __all__ = ["Solution", "observed", "odeint", "solve", "walk"]
 
@@ -44,7 +44,7 @@ class Solution:
     ----------
     t : Tensor, shape (n,), the requested times
     ys : Tensor, shape (n, *y0.shape), the solution there; ``ys[0]`` is y0
-    nfe : int, evaluations of f
+    nfe : int, evaluations of f; one that gives its Jacobian too counts as one
     accepted, rejected : int, steps taken and steps tried in vain
     step_times, step_sizes : Tensor, shape (accepted,), start and signed size of
         each accepted step
@@ -109,7 +109,7 @@ def solve(
     References
     ----------
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1 (steps),
-    II.4 (control), II.6 (dense output).
+    II.4 (control), II.6 (dense output); *II*, IV.7 (stiff equations).
     """
     chosen = settings_from(settings)
     times = check_problem(f, y0, t, chosen)
@@ -224,14 +224,14 @@ def _through(field, y, moments, settings) -> Iterator[Step]:
     taken, ends = 0, (to_float(moments[0]), to_float(moments[-1]))
     for t, t_end in stretches(*ends, settings.jumps):
         f = one_sided(field, (t, t_end), settings.jumps, y.dtype)
-        for step in adaptive_steps(f, t, y, t_end, settings, taken=taken):
+        clock = field.moved  # the grid moves with t[0]
+        for step in adaptive_steps(f, t, y, t_end, settings, taken=taken, clock=clock):
             taken += 1 + step.rejected
-            moving = step._replace(t=field.moved(step.t))  # the grid moves with t[0]
-            yield moving
+            yield step
         y = step.y_next
         if t_end != ends[1] and field.shift is not None:  # a jump stays where it is
             stop = torch.tensor([t_end], dtype=torch.float64)
-            (y,) = interpolate(moving, settings.tableau, stop)
+            (y,) = interpolate(step, settings.tableau, stop)
             field.shift = None
 
 
@@ -255,7 +255,7 @@ def _from_time_to_time(field, y, moments, settings) -> Iterator[Step]:
 
 
 def observed(
-    step: Step, tableau: ButcherTableau, times: Sequence[float] | Tensor
+    step: Step, tableau: Tableau, times: Sequence[float] | Tensor
 ) -> list[Tensor]:
     """The solution at those requested times that lie in one step, in pieces of shape
     (k, *state): the new point for a time at its end, dense output before it.

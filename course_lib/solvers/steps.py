@@ -17,20 +17,27 @@ import torch
 from torch import Tensor
 
 from course_lib.solvers.checks import SolverError, all_finite
+from course_lib.solvers.rosenbrock import (
+    STIFF_METHODS,
+    Linearisation,
+    RosenbrockTableau,
+    Tableau,
+    linearise,
+    rosenbrock_step,
+)
 from course_lib.solvers.settings import Settings
+from course_lib.solvers.stages import advance, weighted_sum, weighted_sums
 from course_lib.solvers.tableaus import ButcherTableau
 
 __all__ = [
     "Step",
     "adaptive_steps",
-    "advance",
     "fixed_steps",
     "initial_step",
     "interpolate",
     "rk_step",
+    "take_step",
     "to_float",
-    "weighted_sum",
-    "weighted_sums",
 ]
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
@@ -54,33 +61,6 @@ class Step(NamedTuple):
 
 
 # --- one step -------------------------------------------------------------------------
-
-
-def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
-    """Σ w_i k_i, without the zero weights (there is at least one that is not zero)."""
-    (w, first), *others = [(w, k) for w, k in zip(weights, stages) if w != 0.0]
-    return _plus(w * first, others)
-
-
-def advance(
-    y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
-) -> Tensor:
-    """y + h Σ w_i k_i."""
-    size = to_float(h)
-    (w, first), *others = [(size * w, k) for w, k in zip(weights, stages) if w != 0.0]
-    y_next = _plus(y.add(first, alpha=w), others)
-    if isinstance(h, float):
-        return y_next
-    # The number as above, and a zero that carries the gradient of h.
-    return y_next + (h - h.detach()).to(y) * weighted_sum(weights, stages)
-
-
-def _plus(total: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """The total, which is the caller's own, and w_i k_i one after the other."""
-    add = Tensor.add if torch.is_grad_enabled() else Tensor.add_
-    for w, k in terms:
-        total = add(total, k, alpha=w)
-    return total
 
 
 def rk_step(
@@ -122,8 +102,27 @@ def rk_step(
     return advance(y, h, tableau.b, stages), stages
 
 
+def take_step(
+    f: Callable,
+    t: float | Tensor,
+    y: Tensor,
+    h: float | Tensor,
+    tableau: Tableau,
+    start: Tensor | Linearisation | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """`rk_step` or `rosenbrock_step`, whichever goes with the table.
+
+    `start` is f(t, y), or its linearisation, if the caller has it already.
+    """
+    stiff = isinstance(tableau, RosenbrockTableau)
+    step: Callable = rosenbrock_step if stiff else rk_step
+    return step(f, t, y, h, tableau, start)
+
+
 def interpolate(
-    step: Step, tableau: ButcherTableau, times: Sequence[float] | Tensor
+    step: Step,
+    tableau: Tableau,
+    times: Sequence[float] | Tensor,
 ) -> Tensor:
     """The solution at `times` inside one step (dense output), shape (len(times),
     *state).
@@ -140,12 +139,6 @@ def interpolate(
     exponents = torch.arange(1, coefficients.shape[1] + 1, device=y.device)
     weights = theta[:, None] ** exponents @ coefficients.T
     return y + step.h * weighted_sums(weights.to(y.dtype), step.stages)
-
-
-def weighted_sums(weights: Tensor, stages: list[Tensor]) -> Tensor:
-    """Σ_i w_ni k_i for n rows of weights, shape (n, *state), in their own precision."""
-    with torch.autocast(weights.device.type, enabled=False):
-        return torch.tensordot(weights, torch.stack(stages), dims=1)
 
 
 # --- a sequence of steps --------------------------------------------------------------
@@ -185,7 +178,7 @@ def fixed_steps(
         t_here = t + i * h
         t_next = t + (i + 1) * h if i < n - 1 else t_end
         size = h if i < n - 1 else t_end - t_here
-        y_next, stages = rk_step(f, t_here, y, size, settings.tableau)
+        y_next, stages = take_step(f, t_here, y, size, settings.tableau)
         if not all_finite(y_next):
             raise _not_finite(
                 t_here, size, settings, "try a smaller step_size, or look at f there"
@@ -205,11 +198,13 @@ def adaptive_steps(
     h: float | None = None,
     taken: int = 0,
     also: Callable[[float], float] | None = None,
+    clock: Callable[[float], float | Tensor] = float,
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
     `k1` is f(t, y) and `h` the size to try first, if the caller knows them; `taken` of the
-    attempts allowed are gone; `also(h)` is the error, over tolerance, of what is not in y.
+    attempts allowed are gone; `also(h)` is the error, over tolerance, of what is not in y;
+    `clock(t)` is t with the gradient that it has.
 
     References
     ----------
@@ -217,28 +212,28 @@ def adaptive_steps(
     """
     tableau, sign, rejected = settings.tableau, copysign(1.0, t_end - t), 0
     before = 0.0  # error over tolerance of the step before
-    if k1 is None:
-        k1 = f(t, y)
-    if not all_finite(k1):
-        raise _not_finite(t, 0.0, settings, "look at f there")
+    fsal, start = tableau.fsal, _start(f, clock(t), y, settings, k1)
     if h is None:
+        k1 = start.dy if isinstance(start, Linearisation) else start
         h = settings.first_step or initial_step(f, t, y, k1, t_end, settings)
     for _ in range(settings.max_steps - taken):
         left, h = abs(t_end - t), min(h, settings.max_step)
         last = h >= 0.999 * left  # do not leave a sliver for one more step
         size = left if last else h
-        t_next = t_end if last else t + sign * size
-        y_next, stages = rk_step(f, t, y, sign * size, tableau, k1)
+        step = sign * size
+        t_next = t_end if last else t + step
+        y_next, stages = take_step(f, clock(t), y, step, tableau, start)
         ratio = _error_ratio(size, stages, y, y_next, settings, also)
         if ratio <= 1.0 and all_finite(y_next):
             most = 1.0 if rejected else MAX_FACTOR
             h_next = size * min(most, _factor(ratio, settings, before))
             if last:  # cut short to end at t_end: h itself is still worth trying
                 h_next = max(h, h_next)
-            yield Step(t, t_next, sign * size, y, y_next, stages, rejected, h_next)
+            yield Step(clock(t), t_next, step, y, y_next, stages, rejected, h_next)
             if last:
                 return
-            t, y, h, k1, rejected, before = t_next, y_next, h_next, stages[-1], 0, ratio
+            t, y, h, rejected, before = t_next, y_next, h_next, 0, ratio
+            start = stages[-1] if fsal else _start(f, clock(t), y, settings)
         else:
             shrink = _factor(ratio, settings) if ratio > 1.0 else MIN_FACTOR
             h, rejected = size * shrink, rejected + 1
@@ -246,6 +241,30 @@ def adaptive_steps(
             if h <= 16 * _spacing(t) or hopeless:
                 raise _underflow(t, h, settings, ratio, y.dtype)
     raise _out_of_steps(t, t_end, sign * h, settings, y.dtype)
+
+
+def _start(
+    f: Callable,
+    t: float | Tensor,
+    y: Tensor,
+    settings: Settings,
+    k1: Tensor | None = None,
+) -> Tensor | Linearisation:
+    """What a step starts from: f(t, y), or its linearisation, if it is finite."""
+    if not isinstance(settings.tableau, RosenbrockTableau):
+        dy = f(t, y) if k1 is None else k1
+        _require_finite(dy, t, settings)
+        return dy
+    start = linearise(f, t, y)
+    _require_finite(start.dy, t, settings)
+    if not all(map(all_finite, start)):
+        raise _no_linearisation(t, settings)
+    return start
+
+
+def _require_finite(dy: Tensor, t: float | Tensor, settings: Settings) -> None:
+    if not all_finite(dy):
+        raise _not_finite(t, 0.0, settings, "look at f there")
 
 
 def _factor(ratio: float, settings: Settings, before: float | None = None) -> float:
@@ -339,6 +358,15 @@ def _not_finite(
     )
 
 
+def _no_linearisation(t: float | Tensor, settings: Settings) -> SolverError:
+    return SolverError(
+        f"the Jacobian of f is NaN or infinite at t={to_float(t):.6g}, where f itself is "
+        f"finite (a square root or a norm at 0?), and a step of {settings.method} needs "
+        "it: give f a derivative there, or use a method that needs none, such as "
+        "method='dopri5'"
+    )
+
+
 def _underflow(
     t: float, h: float, settings: Settings, ratio: float, dtype: torch.dtype
 ) -> SolverError:
@@ -346,22 +374,33 @@ def _underflow(
         return _not_finite(
             t, h, settings, "no step, however small, gets past it: look at f there"
         )
+    explicit = settings.method not in STIFF_METHODS
+    reasons = (
+        "the solution may blow up here, f may jump, or the problem may be stiff"
+        if explicit
+        else "the solution may blow up here, or f may jump"
+    )
     return SolverError(
         f"step underflow at t={t:.6g}: {settings.method} would need h={h:.3g} to meet "
-        "the tolerance; the solution may blow up here, f may jump, or the problem may "
-        f"be stiff: try looser rtol and atol{_or_float64(dtype)}"
+        f"the tolerance; {reasons}: try looser rtol and atol{_or_float64(dtype)}"
     )
 
 
 def _out_of_steps(
     t: float, t_end: float, h: float, settings: Settings, dtype: torch.dtype
 ) -> SolverError:
+    explicit = settings.method not in STIFF_METHODS
+    reasons = (
+        "the problem may be stiff (an explicit method then takes small steps however "
+        f"smooth the solution is: odeint takes method={next(iter(STIFF_METHODS))!r}), or "
+        "the interval long"
+        if explicit
+        else "the interval may be long, or f far from smooth"
+    )
     return SolverError(
         f"max_steps={settings.max_steps} were not enough: {settings.method} had "
-        f"reached t={t:.6g} of {t_end:.6g} with h={h:.3g}; the problem may be stiff (an "
-        "explicit method then takes small steps however smooth the solution is), or "
-        "the interval long: try looser rtol and atol, a larger max_steps"
-        f"{_or_float64(dtype)}"
+        f"reached t={t:.6g} of {t_end:.6g} with h={h:.3g}; {reasons}: try looser rtol "
+        f"and atol, a larger max_steps{_or_float64(dtype)}"
     )
 
 

@@ -10,6 +10,7 @@ Reference: Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import fsum, isclose
 
@@ -23,11 +24,29 @@ __all__ = [
     "RK4",
     "TSIT5",
     "ButcherTableau",
+    "Consistent",
 ]
 
 
+class Consistent:
+    """A table that has a name and checks itself when it is made."""
+
+    name: str
+
+    def _require(self, condition: bool, complaint: str) -> None:
+        if not condition:
+            raise ValueError(f"tableau {self.name!r}: {complaint}")
+
+    def _require_sum(self, row: Iterable[float], expected: float, what: str) -> None:
+        total = fsum(row)
+        self._require(
+            isclose(total, expected, abs_tol=1e-12),
+            f"{what} sums to {total}, expected {expected}",
+        )
+
+
 @dataclass(frozen=True)
-class ButcherTableau:
+class ButcherTableau(Consistent):
     """The coefficients of one explicit Runge–Kutta method.
 
     Parameters
@@ -94,17 +113,6 @@ class ButcherTableau:
             self._require(len(self.dense) == s, "dense needs as many rows as b")
         for i, row in enumerate(self.dense or (), start=1):
             self._require_sum(row, self.b[i - 1], f"row {i} of dense")
-
-    def _require(self, condition: bool, complaint: str) -> None:
-        if not condition:
-            raise ValueError(f"tableau {self.name!r}: {complaint}")
-
-    def _require_sum(self, row: tuple[float, ...], expected: float, what: str) -> None:
-        total = fsum(row)
-        self._require(
-            isclose(total, expected, abs_tol=1e-12),
-            f"{what} sums to {total}, expected {expected}",
-        )
 
     @property
     def stages(self) -> int:

@@ -263,3 +263,213 @@ PROBLEMS = (
     ),
 )
 BY_NAME = {problem.name: problem for problem in PROBLEMS}
+
+
+# --- stiff problems -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StiffProblem(Problem):
+    """A problem on which an explicit method takes steps much shorter than the solution
+    needs.
+
+    `end` is the solution at span[1], where it is known; `small` is the size of the
+    components that matter, and times rtol makes atol.
+    """
+
+    end: tuple | None = None
+    small: float = 1.0
+
+    def tolerances(self, rtol: float) -> dict:
+        return {"rtol": rtol, "atol": self.small * rtol}
+
+    def last(self) -> Tensor:
+        """The solution at span[1]: known, exact, or by Radau at 1e-9."""
+        if self.end is not None:
+            return torch.tensor(self.end, dtype=torch.float64)
+        t = torch.tensor([self.span[1]], dtype=torch.float64)
+        return self.exact(t)[0] if self.exact else self.by_scipy("Radau", 1e-9)[0]
+
+    def by_scipy(self, method: str, rtol: float) -> tuple[Tensor, int]:
+        """SciPy's solution at span[1], and how often it called f, the Jacobian apart."""
+        return _by_scipy(self, method, rtol)
+
+    def missed(self, y: Tensor, rtol: float) -> float:
+        """The error at span[1] over the tolerance, in root mean square."""
+        truth = self.last()
+        allowed = rtol * (self.small + truth.abs())
+        return ((y - truth) / allowed).square().mean().sqrt().item()
+
+
+@cache
+def _by_scipy(problem: StiffProblem, method: str, rtol: float) -> tuple[Tensor, int]:
+    start, settings = problem.start().numpy(), problem.tolerances(rtol)
+    solved = solve_ivp(problem.flat_f, problem.span, start, method=method, **settings)
+    assert solved.success
+    return torch.from_numpy(solved.y[:, -1].copy()), solved.nfev
+
+
+def robertson(t: Tensor, y: Tensor) -> Tensor:
+    a, b, c = y.unbind(-1)
+    slow, back, fast = 0.04 * a, 1e4 * b * c, 3e7 * b**2
+    return on_last(back - slow, slow - back - fast, fast)
+
+
+def high_irradiance(t: Tensor, y: Tensor) -> Tensor:
+    a, b, c, d, e, f, g, h = y.unbind(-1)
+    bound = 280 * f * h
+    return on_last(
+        -1.71 * a + 0.43 * b + 8.32 * c + 0.0007,
+        1.71 * a - 8.75 * b,
+        -10.03 * c + 0.43 * d + 0.035 * e,
+        8.32 * b + 1.71 * c - 1.12 * d,
+        -1.745 * e + 0.43 * f + 0.43 * g,
+        -bound + 0.69 * d + 1.71 * e - 0.43 * f + 0.69 * g,
+        bound - 1.81 * g,
+        -bound + 1.81 * g,
+    )
+
+
+def oregonator(t: Tensor, y: Tensor) -> Tensor:
+    a, b, c = y.unbind(-1)
+    return on_last(
+        77.27 * (b + a * (1 - 8.375e-6 * a - b)),
+        (c - (1 + a) * b) / 77.27,
+        0.161 * (a - c),
+    )
+
+
+CELLS = 30
+MODES = torch.tensor([1.0, 4.0], dtype=torch.float64)
+PLACES = torch.arange(1, CELLS + 1, dtype=torch.float64) / (CELLS + 1)
+
+
+def curvature(u: Tensor, left: float, right: float) -> Tensor:
+    """The second difference over the cells of a line of length 1."""
+    ends = u.new_full((1,), left), u.new_full((1,), right)
+    u = torch.cat((ends[0], u, ends[1]))
+    return (len(u) - 1) ** 2 * (u[2:] - 2 * u[1:-1] + u[:-2])
+
+
+def cooling(t: Tensor) -> Tensor:
+    """Two waves on a line of cells, each of which decays by itself."""
+    rates = 4 * (CELLS + 1) ** 2 * (np.pi * MODES / (2 * (CELLS + 1))).sin() ** 2
+    waves = (np.pi * MODES[:, None] * PLACES).sin()
+    return (-rates * t[:, None]).exp() @ waves
+
+
+def reaction_and_diffusion(t: Tensor, y: Tensor) -> Tensor:
+    """The Brusselator on a line."""
+    u, v = y.chunk(2)
+    return torch.cat(
+        (
+            1 + u**2 * v - 4 * u + 0.02 * curvature(u, 1.0, 1.0),
+            3 * u - u**2 * v + 0.02 * curvature(v, 3.0, 3.0),
+        )
+    )
+
+
+RATES = torch.tensor([-1e6, -1e4, -100.0, -1.0, -0.01], dtype=torch.float64)
+_mirror = torch.ones(5, 5, dtype=torch.float64)
+MIXING = torch.eye(5, dtype=torch.float64) - 0.4 * _mirror  # orthogonal, symmetric
+SPREAD = MIXING @ torch.diag(RATES) @ MIXING
+
+
+def spread_decay(t: Tensor) -> Tensor:
+    start = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float64)
+    return ((t[:, None] * RATES).exp() * (MIXING @ start)) @ MIXING
+
+
+def layer(n: int, m: int) -> Tensor:
+    """Weights of a layer, the same every time."""
+    return torch.arange(n * m, dtype=torch.float64).reshape(n, m).mul(2.0).sin()
+
+
+def stiff_network(t: Tensor, y: Tensor) -> Tensor:
+    """Two layers that turn, and a strong pull to a path that moves."""
+    drift = layer(2, 8) @ (layer(8, 2) @ y).tanh()
+    return drift - 1000 * (y - on_last(t.cos(), t.sin()))
+
+
+STIFF = (
+    StiffProblem(
+        "van der Pol, 1000",
+        lambda t, y: on_last(
+            y[..., 1], 1000 * (1 - y[..., 0] ** 2) * y[..., 1] - y[..., 0]
+        ),
+        (2.0, 0.0),
+        (0.0, 2000.0),
+        end=(1.706167732170469, -8.928097010248125e-4),
+    ),
+    StiffProblem(
+        "Robertson",
+        robertson,
+        (1.0, 0.0, 0.0),
+        (0.0, 1e11),
+        end=(2.083340149701255e-8, 8.333360770334713e-14, 0.9999999791665050),
+        small=1e-4,
+    ),
+    StiffProblem(
+        "HIRES",
+        high_irradiance,
+        (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0057),
+        (0.0, 321.8122),
+        end=(
+            7.371312573325668e-4,
+            1.442485726316185e-4,
+            5.888729740967575e-5,
+            1.175651343283149e-3,
+            2.386356198831331e-3,
+            6.238968252742796e-3,
+            2.849998395185769e-3,
+            2.850001604814231e-3,
+        ),
+        small=1e-3,
+    ),
+    StiffProblem(
+        "Oregonator",
+        oregonator,
+        (1.0, 2.0, 3.0),
+        (0.0, 360.0),
+        end=(1.000814870318523, 1228.178521549917, 132.0554942846706),
+    ),
+    StiffProblem(
+        "Prothero-Robinson",
+        lambda t, y: -1e4 * (y - t.sin()) + t.cos(),
+        (0.0,),
+        (0.0, 10.0),
+        lambda t: t.sin()[:, None],
+    ),
+    StiffProblem(
+        "Kaps",
+        lambda t, y: on_last(
+            -100002 * y[..., 0] + 100000 * y[..., 1] ** 2,
+            y[..., 0] - y[..., 1] * (1 + y[..., 1]),
+        ),
+        (1.0, 1.0),
+        (0.0, 5.0),
+        lambda t: on_last((-2 * t).exp(), (-t).exp()),
+    ),
+    StiffProblem(
+        "heat",
+        lambda t, y: curvature(y, 0.0, 0.0),
+        tuple(cooling(torch.zeros(1, dtype=torch.float64))[0].tolist()),
+        (0.0, 0.5),
+        cooling,
+    ),
+    StiffProblem(
+        "spread eigenvalues",
+        lambda t, y: SPREAD @ y,
+        (1.0, 2.0, 3.0, 4.0, 5.0),
+        (0.0, 100.0),
+        spread_decay,
+    ),
+    StiffProblem(
+        "Brusselator",
+        reaction_and_diffusion,
+        (*(1 + (2 * np.pi * PLACES).sin()).tolist(), *[3.0] * CELLS),
+        (0.0, 10.0),
+    ),
+    StiffProblem("neural field", stiff_network, (2.0, -1.0), (0.0, 10.0)),
+)
+STIFF_BY_NAME = {problem.name: problem for problem in STIFF}

@@ -202,20 +202,18 @@ def adaptive_steps(
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
-    `k1` is f(t, y) and `h` the size to try first, if the caller knows them; `taken` of the
-    attempts allowed are gone; `also(h)` is the error, over tolerance, of what is not in y;
-    `clock(t)` is t with the gradient that it has.
+    `k1` is f(t, y), `h` the size to try first, `taken` the attempts that are gone, `also(h)`
+    the error over tolerance of what is not in y, `clock(t)` t with its gradient.
 
     References
     ----------
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.4.
     """
-    tableau, sign, rejected = settings.tableau, copysign(1.0, t_end - t), 0
-    before = 0.0  # error over tolerance of the step before
-    fsal, start = tableau.fsal, _start(f, clock(t), y, settings, k1)
+    tableau, sign = settings.tableau, copysign(1.0, t_end - t)
+    rejected, before = 0, 0.0  # attempts in vain, error over tolerance of the last step
+    start = _start(f, clock(t), y, settings, k1)
     if h is None:
-        k1 = start.dy if isinstance(start, Linearisation) else start
-        h = settings.first_step or initial_step(f, t, y, k1, t_end, settings)
+        h = settings.first_step or initial_step(f, t, y, start, t_end, settings)
     for _ in range(settings.max_steps - taken):
         left, h = abs(t_end - t), min(h, settings.max_step)
         last = h >= 0.999 * left  # do not leave a sliver for one more step
@@ -233,7 +231,7 @@ def adaptive_steps(
             if last:
                 return
             t, y, h, rejected, before = t_next, y_next, h_next, 0, ratio
-            start = stages[-1] if fsal else _start(f, clock(t), y, settings)
+            start = stages[-1] if tableau.fsal else _start(f, clock(t), y, settings)
         else:
             shrink = _factor(ratio, settings) if ratio > 1.0 else MIN_FACTOR
             h, rejected = size * shrink, rejected + 1
@@ -317,11 +315,17 @@ def _rms(x: Tensor, parts: int | tuple[int, ...]) -> float:
 
 
 def initial_step(
-    f: Callable, t: float, y: Tensor, k1: Tensor, t_end: float, settings: Settings
+    f: Callable,
+    t: float,
+    y: Tensor,
+    start: Tensor | Linearisation,
+    t_end: float,
+    settings: Settings,
 ) -> float:
     """A first step size from the sizes of y, y' and y'' (Hairer, Nørsett, Wanner I,
     II.4).
     """
+    k1 = start.dy if isinstance(start, Linearisation) else start
     scale = y.detach().abs().mul_(settings.rtol).add_(settings.atol)
     d0, d1 = (_rms(x.detach() / scale, settings.parts) for x in (y, k1))
     h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))

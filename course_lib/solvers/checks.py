@@ -23,6 +23,8 @@ __all__ = [
     "all_finite",
     "as_times",
     "check_problem",
+    "check_state",
+    "check_times",
     "parameters_of",
     "without_time",
 ]
@@ -58,14 +60,22 @@ class GuardedField:
     start : Tensor, 0-d, optional
         t[0] where the gradient with respect to it is wanted: `moved` then adds a zero
         that carries it.
+    names : what messages call f, its result and y
 
     Attributes
     ----------
     nfe : int, how often f was called
     """
 
-    def __init__(self, f: Callable, y0: Tensor, start: Tensor | None = None):
-        self.f, self.nfe = f, 0
+    def __init__(
+        self,
+        f: Callable,
+        y0: Tensor,
+        start: Tensor | None = None,
+        *,
+        names: tuple[str, str, str] = ("f", "dy/dt", "y"),
+    ):
+        self.f, self.nfe, self.names = f, 0, names
         # A tensor counts how often it was changed in place, but not in inference mode.
         self.watched = not (y0.is_inference() or torch.is_inference_mode_enabled())
         self.given, self.version = (y0, y0._version) if self.watched else (y0, 0)
@@ -94,29 +104,31 @@ class GuardedField:
             raise
         if not isinstance(dy, Tensor):
             raise TypeError(
-                f"f must return a Tensor dy/dt of shape {tuple(y.shape)}, got "
-                f"{type(dy).__name__}"
+                f"{self.names[0]} must return a Tensor {self.names[1]} of shape "
+                f"{tuple(y.shape)}, got {type(dy).__name__}"
             )
         if self.watched:
             if y._version != version or self.given._version != self.version:
                 self._complain_of_writing(y._version != version)
             self.given, self.version = dy, dy._version
         if dy.shape != y.shape or dy.dtype != y.dtype or dy.device != y.device:
+            f, result, state = self.names
             raise ValueError(
-                "f must return dy/dt with the shape, dtype and device of y: expected "
-                f"{tuple(y.shape)}, {y.dtype}, {y.device}, got {tuple(dy.shape)}, "
-                f"{dy.dtype}, {dy.device}"
+                f"{f} must return {result} with the shape, dtype and device of {state}: "
+                f"expected {tuple(y.shape)}, {y.dtype}, {y.device}, got "
+                f"{tuple(dy.shape)}, {dy.dtype}, {dy.device}"
             )
         return dy
 
     def _complain_of_writing(self, to_y: bool) -> None:
+        f, _, y = self.names
         if to_y:
             raise ValueError(
-                "f changed y in place; y is the state of the solver: compute a new "
-                "tensor, or start with y = y.clone()"
+                f"{f} changed {y} in place; {y} is the state of the solver: compute a "
+                f"new tensor, or start with {y} = {y}.clone()"
             )
         raise ValueError(
-            "f wrote over the tensor that it returned the time before, which the "
+            f"{f} wrote over the tensor that it returned the time before, which the "
             "solver still needs, or to the memory it is part of; return result.clone()"
         )
 
@@ -147,12 +159,10 @@ def check_problem(
             f"f must be callable as f(t, y), got {type(f).__name__}; the order is "
             "solve(f, y0, t)"
         )
-    _check_state(y0)
-    if not _has_numbers(y0):
-        raise ValueError("y0 holds NaN or infinity; a solution needs a finite start")
+    check_state(y0)
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
-    times = _check_times(t)
+    times = check_times(t)
     if times.requires_grad and not set(settings.jumps).isdisjoint(times.tolist()):
         raise ValueError(
             "the solution has no derivative by a time at which f jumps; use t.detach(), "
@@ -161,30 +171,36 @@ def check_problem(
     return times
 
 
-def _check_state(y0: Tensor) -> None:
+def check_state(y0: Tensor, name: str = "y0") -> None:
+    """Refuse a start that is not one real, finite Tensor with enough digits."""
     if isinstance(y0, (tuple, list)) and any(isinstance(part, Tensor) for part in y0):
         raise TypeError(
-            f"y0 must be one Tensor here, got a {type(y0).__name__} of {len(y0)}; odeint "
+            f"{name} must be one Tensor here, got a {type(y0).__name__} of {len(y0)}; odeint "
             "takes them, or put them together, torch.cat([part.flatten() for part in "
             "y0]), and take them apart in f with y.split(sizes)"
         )
     if not isinstance(y0, Tensor):
         raise TypeError(
-            f"y0 must be a Tensor, got {type(y0).__name__}; use torch.tensor(y0)"
+            f"{name} must be a Tensor, got {type(y0).__name__}; use torch.tensor({name})"
         )
     if y0.is_complex():
         raise TypeError(
-            f"y0 must be real, got {y0.dtype}; solve for torch.view_as_real(y0), with "
+            f"{name} must be real, got {y0.dtype}; solve for torch.view_as_real({name}), with "
             "torch.view_as_complex(y) in f and torch.view_as_real around its result"
         )
     if not y0.is_floating_point():
         raise TypeError(
-            f"y0 must be floating point, got {y0.dtype}; use y0.float() or y0.double()"
+            f"{name} must be floating point, got {y0.dtype}; use {name}.float() or "
+            f"{name}.double()"
         )
     if torch.finfo(y0.dtype).bits < 32:
         raise TypeError(
-            f"y0 is {y0.dtype}, in which a small step changes nothing and no error can "
-            "be estimated; use y0.float() (f may still compute in less, under autocast)"
+            f"{name} is {y0.dtype}, in which a small step changes nothing and no error can "
+            f"be estimated; use {name}.float() (f may still compute in less, under autocast)"
+        )
+    if not _has_numbers(y0):
+        raise ValueError(
+            f"{name} holds NaN or infinity; a solution needs a finite start"
         )
 
 
@@ -229,7 +245,8 @@ def _broadcasts(shape: torch.Size, target: torch.Size) -> bool:
         return False
 
 
-def _check_times(t: Tensor | Sequence[float]) -> Tensor:
+def check_times(t: Tensor | Sequence[float]) -> Tensor:
+    """The times as a tensor, if they are finite and in order."""
     t = as_times(t)
     if not t.is_floating_point():
         raise TypeError(

@@ -33,7 +33,7 @@ from course_lib.solvers.steps import (
     to_float,
 )
 
-__all__ = ["Solution", "observed", "odeint", "solve", "walk"]
+__all__ = ["Solution", "observed", "odeint", "solve", "walk", "warn_of_rounding"]
 
 
 @dataclass(frozen=True)
@@ -206,16 +206,17 @@ def walk(
             coarse = step
         yield step, (times if track_t else moments)[first:done]
     if coarse is not None:
-        _warn_of_rounding(coarse, y0.dtype)
+        warn_of_rounding(to_float(coarse.t), to_float(coarse.h), y0.dtype)
 
 
-def _warn_of_rounding(step: Step, dtype: torch.dtype) -> None:
+def warn_of_rounding(
+    t: float, h: float, dtype: torch.dtype, *, stacklevel: int = 4
+) -> None:
     """Say that f, which has t in the type of y, could not tell stages apart."""
     warnings.warn(
-        f"near t={to_float(step.t):.6g} f has its t in {dtype}, too coarse for steps of "
-        f"{abs(to_float(step.h)):.3g}; where f depends on t use y0.double(), or count "
-        "time from another origin",
-        stacklevel=4,
+        f"near t={t:.6g} f has its t in {dtype}, too coarse for steps of {abs(h):.3g}; "
+        "where f depends on t use y0.double(), or count time from another origin",
+        stacklevel=stacklevel,
     )
 
 

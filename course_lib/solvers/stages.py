@@ -20,6 +20,8 @@ def advance(
     y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
 ) -> Tensor:
     """y + h Σ w_i k_i."""
+    if not isinstance(h, float) and h.ndim:  # each sample's own, without gradient
+        return torch.addcmul(y, h.to(y.dtype), weighted_sum(weights, stages))
     size = h if isinstance(h, float) else h.item()
     (w, first), *others = [(size * w, k) for w, k in zip(weights, stages) if w != 0.0]
     y_next = _plus(y.add(first, alpha=w), others)

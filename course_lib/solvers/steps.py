@@ -32,12 +32,20 @@ from course_lib.solvers.tableaus import ButcherTableau
 __all__ = [
     "Step",
     "adaptive_steps",
+    "dense_weights",
+    "first_guess",
     "fixed_steps",
     "initial_step",
     "interpolate",
+    "not_finite",
+    "out_of_steps",
+    "over_tolerance",
     "rk_step",
+    "second_guess",
+    "step_factor",
     "take_step",
     "to_float",
+    "underflow",
 ]
 
 SAFETY, MIN_FACTOR, MAX_FACTOR = 0.9, 0.2, 10.0  # step-size control, Hairer et al. II.4
@@ -133,12 +141,16 @@ def interpolate(
     """
     y = step.y
     times = torch.as_tensor(times, dtype=torch.float64, device=y.device)
-    theta = (times - step.t) / step.h
-    # (s, p) coefficients and (n, p) powers make (n, s) weights
-    coefficients = torch.tensor(tableau.dense, dtype=torch.float64, device=y.device)
-    exponents = torch.arange(1, coefficients.shape[1] + 1, device=y.device)
-    weights = theta[:, None] ** exponents @ coefficients.T
+    weights = dense_weights((times - step.t) / step.h, tableau)
     return y + step.h * weighted_sums(weights.to(y.dtype), step.stages)
+
+
+def dense_weights(theta: Tensor, tableau: Tableau) -> Tensor:
+    """The weights b_i(θ) that reach t + θh, shape (n, s), for θ of shape (n,)."""
+    # (s, p) coefficients and (n, p) powers make (n, s) weights
+    coefficients = torch.tensor(tableau.dense, dtype=theta.dtype, device=theta.device)
+    exponents = torch.arange(1, coefficients.shape[1] + 1, device=theta.device)
+    return theta[:, None] ** exponents @ coefficients.T
 
 
 # --- a sequence of steps --------------------------------------------------------------
@@ -180,7 +192,7 @@ def fixed_steps(
         size = h if i < n - 1 else t_end - t_here
         y_next, stages = take_step(f, t_here, y, size, settings.tableau)
         if not all_finite(y_next):
-            raise _not_finite(
+            raise not_finite(
                 t_here, size, settings, "try a smaller step_size, or look at f there"
             )
         yield Step(t_here, t_next, size, y, y_next, stages, 0, h)
@@ -237,8 +249,8 @@ def adaptive_steps(
             h, rejected = size * shrink, rejected + 1
             hopeless = rejected >= MOST_REJECTED and not isfinite(ratio)
             if h <= 16 * _spacing(t) or hopeless:
-                raise _underflow(t, h, settings, ratio, y.dtype)
-    raise _out_of_steps(t, t_end, sign * h, settings, y.dtype)
+                raise underflow(t, h, settings, ratio, y.dtype)
+    raise out_of_steps(t, t_end, sign * h, settings, y.dtype)
 
 
 def _start(
@@ -262,7 +274,7 @@ def _start(
 
 def _require_finite(dy: Tensor, t: float | Tensor, settings: Settings) -> None:
     if not all_finite(dy):
-        raise _not_finite(t, 0.0, settings, "look at f there")
+        raise not_finite(t, 0.0, settings, "look at f there")
 
 
 def _factor(ratio: float, settings: Settings, before: float | None = None) -> float:
@@ -270,13 +282,21 @@ def _factor(ratio: float, settings: Settings, before: float | None = None) -> fl
 
     After a step, the error of the one `before` it has a say too, if beta is not 0.
     """
-    exponent, beta = 1 / settings.tableau.order, settings.beta
     if ratio == 0.0:
         return inf
+    if before is not None:
+        before = max(before, LEAST_RATIO)
+    return max(MIN_FACTOR, step_factor(ratio, settings, before))
+
+
+def step_factor(
+    ratio: float | Tensor, settings: Settings, before: float | Tensor | None = None
+):
+    """The same without limits, of a number or of tensors with one for each sample."""
+    exponent, beta = 1 / settings.tableau.order, settings.beta
     if beta == 0.0 or before is None:
-        return max(MIN_FACTOR, SAFETY * ratio**-exponent)
-    damped = ratio ** (0.75 * beta - exponent) * max(before, LEAST_RATIO) ** beta
-    return max(MIN_FACTOR, SAFETY * damped)
+        return SAFETY * ratio**-exponent
+    return SAFETY * ratio ** (0.75 * beta - exponent) * before**beta
 
 
 def _larger(a: float, b: float) -> float:
@@ -297,10 +317,17 @@ def _error_ratio(
     comparison) if anything is not finite.
     """
     error = weighted_sum([size * w for w in settings.tableau.b_error], stages)
+    ratio = _rms(over_tolerance(error, y, y_next, settings), settings.parts)
+    return ratio if also is None else _larger(also(size), ratio)
+
+
+def over_tolerance(
+    error: Tensor, y: Tensor, y_next: Tensor, settings: Settings
+) -> Tensor:
+    """The error of each component over what it may be, (*state), in its own place."""
     largest = torch.maximum(y.abs(), y_next.abs())
     scale = largest.mul_(settings.rtol).add_(settings.atol)
-    ratio = _rms(error.div_(scale), settings.parts)
-    return ratio if also is None else _larger(also(size), ratio)
+    return error.div_(scale)
 
 
 def _rms(x: Tensor, parts: int | tuple[int, ...]) -> float:
@@ -328,14 +355,25 @@ def initial_step(
     k1 = start.dy if isinstance(start, Linearisation) else start
     scale = y.detach().abs().mul_(settings.rtol).add_(settings.atol)
     d0, d1 = (_rms(x.detach() / scale, settings.parts) for x in (y, k1))
-    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
-    h0 = min(h0, abs(t_end - t))  # f may be known up to t_end only
+    h0 = first_guess(d0, d1, t, t_end)
     ahead = copysign(h0, t_end - t)
     change = (f(t + ahead, y + ahead * k1) - k1).detach()  # f may need gradients
-    steepest = max(d1, _rms(change / scale, settings.parts) / h0)
+    d2 = _rms(change / scale, settings.parts)
+    return second_guess(h0, d1, d2, t, settings.tableau.order)
+
+
+def first_guess(d0: float, d1: float, t: float, t_end: float) -> float:
+    """A step that changes y a little, from the sizes of y and y'."""
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
+    return min(h0, abs(t_end - t))  # f may be known up to t_end only
+
+
+def second_guess(h0: float, d1: float, d2: float, t: float, order: int) -> float:
+    """A step that errs a little, from the sizes of y' and of its change over h0."""
+    steepest = max(d1, d2 / h0)
     h1 = max(1e-6, 1e-3 * h0)
     if steepest > 1e-15:
-        h1 = (0.01 / steepest) ** (1 / (settings.tableau.order + 1))
+        h1 = (0.01 / steepest) ** (1 / (order + 1))
     # Where f is not finite nearby there is no good guess; the first attempts will tell.
     return max(min(100 * h0, h1), 32 * _spacing(t)) if isfinite(h1) else h0
 
@@ -353,9 +391,10 @@ def _spacing(t: float) -> float:
 # --- why a sequence ended too early ---------------------------------------------------
 
 
-def _not_finite(
+def not_finite(
     t: float | Tensor, h: float | Tensor, settings: Settings, advice: str
 ) -> SolverError:
+    """A step ends in NaN or infinity."""
     return SolverError(
         "f returned NaN or infinity, or the solution overflowed, in the step from "
         f"t={to_float(t):.6g} with h={to_float(h):.3g} ({settings.method}); {advice}"
@@ -371,11 +410,12 @@ def _no_linearisation(t: float | Tensor, settings: Settings) -> SolverError:
     )
 
 
-def _underflow(
+def underflow(
     t: float, h: float, settings: Settings, ratio: float, dtype: torch.dtype
 ) -> SolverError:
+    """No step that t can resolve meets the tolerance."""
     if not 1.0 < ratio < inf:  # NaN, or an overflow that the estimate did not see
-        return _not_finite(
+        return not_finite(
             t, h, settings, "no step, however small, gets past it: look at f there"
         )
     explicit = settings.method not in STIFF_METHODS
@@ -390,9 +430,10 @@ def _underflow(
     )
 
 
-def _out_of_steps(
+def out_of_steps(
     t: float, t_end: float, h: float, settings: Settings, dtype: torch.dtype
 ) -> SolverError:
+    """The attempts allowed are made."""
     explicit = settings.method not in STIFF_METHODS
     reasons = (
         "the problem may be stiff (an explicit method then takes small steps however "

@@ -3,7 +3,8 @@
 `tableaus` holds the methods, `rosenbrock` one for stiff equations, `settings` how a
 solve is to go about it, `checks` what it is asked, `steps` one step and sequences of
 them, `solve` a whole solve; `jumps` and `events` are what a solve may meet on its way.
-`adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `in_jax`
+`adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `each`
+solves a batch in which every sample has its own steps and times (see `front`). `in_jax`
 has the explicit steps in JAX (imported by who has JAX).
 """
 
@@ -20,6 +21,7 @@ from course_lib.solvers.checks import (
     SolverError,
     as_times,
 )
+from course_lib.solvers.each import EachSolution, odeint_each, solve_each
 from course_lib.solvers.events import Event, at_event
 from course_lib.solvers.interpolated import InterpolatedSolve, odeint_interpolated
 from course_lib.solvers.rosenbrock import (
@@ -67,6 +69,7 @@ __all__ = [
     "AdjointSolve",
     "ButcherTableau",
     "CheckpointedSolve",
+    "EachSolution",
     "Event",
     "GuardedField",
     "InterpolatedSolve",
@@ -91,12 +94,14 @@ __all__ = [
     "odeint",
     "odeint_adjoint",
     "odeint_checkpointed",
+    "odeint_each",
     "odeint_interpolated",
     "repeat_steps",
     "rk_step",
     "rosenbrock_step",
     "solve",
     "solve_back",
+    "solve_each",
     "walk",
     "weighted_sum",
 ]

@@ -39,7 +39,7 @@ ORDER = (
     "solvers.in_jax",
     "solvers.steps",
     "solvers.events solvers.forward_pass solvers.jumps",
-    "solvers.front",
+    "solvers.front solvers.leapfrog",
     "solvers.solve",
     "solvers.backward solvers.each",
     "solvers.adjoint solvers.checkpoints solvers.interpolated",

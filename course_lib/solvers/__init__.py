@@ -4,8 +4,8 @@
 solve is to go about it, `checks` what it is asked, `steps` one step and sequences of
 them, `solve` a whole solve; `jumps` and `events` are what a solve may meet on its way.
 `adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `each`
-solves a batch in which every sample has its own steps and times (see `front`). `in_jax`
-has the explicit steps in JAX (imported by who has JAX).
+solves a batch in which every sample has its own steps and times (see `front`), `leapfrog`
+mechanics without drift. `in_jax` has the explicit steps in JAX (imported by who has JAX).
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
@@ -24,6 +24,7 @@ from course_lib.solvers.checks import (
 from course_lib.solvers.each import EachSolution, odeint_each, solve_each
 from course_lib.solvers.events import Event, at_event
 from course_lib.solvers.interpolated import InterpolatedSolve, odeint_interpolated
+from course_lib.solvers.leapfrog import leapfrog_step, odeint_leapfrog
 from course_lib.solvers.rosenbrock import (
     RODAS5P,
     STIFF_METHODS,
@@ -89,6 +90,7 @@ __all__ = [
     "check_whole",
     "fixed_steps",
     "interpolate",
+    "leapfrog_step",
     "linearise",
     "observed",
     "odeint",
@@ -96,6 +98,7 @@ __all__ = [
     "odeint_checkpointed",
     "odeint_each",
     "odeint_interpolated",
+    "odeint_leapfrog",
     "repeat_steps",
     "rk_step",
     "rosenbrock_step",

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
 from math import isfinite, sqrt
 from typing import NamedTuple
 
@@ -111,8 +110,8 @@ class Quadrature:
         self.b = tableau.b
         self.total = [torch.zeros_like(x) for x in like]
         self.attempt = [torch.zeros_like(x) for x in like]
-        self.first: Sequence[Tensor | None] = []
-        self.latest: Sequence[Tensor | None] = []
+        self.first: list[Tensor] = []
+        self.latest: list[Tensor] = []
         self.stage = self.start = 0
 
     def begin(self) -> None:
@@ -121,7 +120,7 @@ class Quadrature:
         """
         self.first, self.stage, self.start = self.latest, 1, 1
 
-    def add(self, v: Sequence[Tensor | None]) -> None:
+    def add(self, v: list[Tensor]) -> None:
         """Take v of the next stage."""
         if self.stage == self.start:
             _begin(self.attempt, self.first, self.b[0])
@@ -147,7 +146,7 @@ class CheckedQuadrature(Quadrature):
         self.b_error = tableau.b_error or ()
         self.errors = [torch.zeros_like(x) for x in like]
 
-    def add(self, v: Sequence[Tensor | None]) -> None:
+    def add(self, v: list[Tensor]) -> None:
         """Take v of the next stage."""
         if self.stage == self.start:
             _begin(self.errors, self.first, self.b_error[0])
@@ -164,22 +163,17 @@ class CheckedQuadrature(Quadrature):
         return h * sqrt(squares / max(1, sum(x.numel() for x in self.errors)))
 
 
-def _begin(
-    totals: Sequence[Tensor], xs: Sequence[Tensor | None], weight: float
-) -> None:
-    """Forget what was in the totals; without xs they start from zero."""
-    for total, x in zip_longest(totals, xs):
-        if x is None:
-            total.zero_()
-        else:
-            torch.mul(x, weight, out=total)
+def _begin(totals: list[Tensor], xs: list[Tensor], weight: float) -> None:
+    """Start again, from xs if there are any."""
+    if totals:
+        torch._foreach_zero_(totals)
+        _add(totals, xs, weight)
 
 
-def _add(totals: Sequence[Tensor], xs: Sequence[Tensor | None], weight: float) -> None:
-    if weight != 0.0:
-        for total, x in zip(totals, xs):
-            if x is not None:  # a parameter that f does not use
-                total.add_(x, alpha=weight)
+def _add(totals: list[Tensor], xs: list[Tensor], weight: float) -> None:
+    """Add the weighted xs, all at once: one call is cheaper than one for each."""
+    if weight != 0.0 and xs:
+        torch._foreach_add_(totals, xs, alpha=weight)
 
 
 class AdjointDynamics:
@@ -226,15 +220,13 @@ class AdjointDynamics:
         """λ of a state."""
         return z[1]
 
-    def _derivatives(
-        self, t: float, z: Tensor
-    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
         dy, dlam, v = self.pullback(t, *z.unbind())
         return torch.stack((dy, dlam)), v
 
     def pullback(
         self, t: float, y: Tensor, lam: Tensor
-    ) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """f, -λᵀ ∂f/∂y and -λᵀ ∂f/∂θ at (t, y)."""
         with torch.enable_grad():
             y = y.detach().requires_grad_()
@@ -243,11 +235,12 @@ class AdjointDynamics:
         if self.opening is not None:
             self.opening(dy, wanted)
             self.opening = None
-        dlam, v = None, []
+        found: Sequence[Tensor | None] = [None] * len(wanted)
         if dy.requires_grad:  # f uses y or a parameter
-            dlam, *v = torch.autograd.grad(dy, wanted, -lam, allow_unused=True)
-        if dlam is None:
-            dlam = torch.zeros_like(lam)
+            found = torch.autograd.grad(dy, wanted, -lam, allow_unused=True)
+        dlam, *v = (
+            torch.zeros_like(x) if g is None else g for x, g in zip(wanted, found)
+        )
         self.seen = (dy.detach(), dlam)
         return *self.seen, v
 

@@ -189,8 +189,6 @@ class AlongThePath(AdjointDynamics):
         """λ of a state."""
         return z
 
-    def _derivatives(
-        self, t: float, z: Tensor
-    ) -> tuple[Tensor, Sequence[Tensor | None]]:
+    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
         _, dlam, v = self.pullback(t, self.path(to_float(t)), z)
         return dlam, v

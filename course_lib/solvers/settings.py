@@ -79,8 +79,9 @@ class Settings:
     first_step : float, positive, or None
         The size to try first, in place of one chosen from f. Adaptive methods.
     max_step : float, positive
-        No step is longer, so that nothing longer is stepped over. Adaptive methods.
-    beta : float, from 0 up to 0.2
+        No step is longer (a last one by a thousandth at most), so that nothing longer
+        is stepped over. Adaptive methods.
+    beta : float, from 0 up to 0.1
         How much the error of the step before has a say in the size of the next. 0.04
         wastes almost no step where stability limits the steps (a stiff equation, an
         explicit method) and costs some 5% where it does not. Adaptive methods.
@@ -149,7 +150,7 @@ class Settings:
         advice = "for steps chosen from a tolerance use method='dopri5' without it"
         self._keep("step_size", check_positive("step_size", self.step_size, advice))
         for name, usual in (("first_step", None), ("max_step", inf), ("beta", 0.0)):
-            if getattr(self, name) != usual:
+            if _is_given(getattr(self, name), usual):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} does not go with method="
                     f"{self.method!r}, whose steps are step_size long; leave it out, or "
@@ -163,14 +164,16 @@ class Settings:
             self._keep(
                 "first_step", check_positive("first_step", self.first_step, advice)
             )
-        if self.max_step != inf:
+        if _is_given(self.max_step, inf):
             advice = "leave it out for steps of any length"
             self._keep("max_step", check_positive("max_step", self.max_step, advice))
-        if self.beta != 0.0:
+        if _is_given(self.beta, 0.0):
             advice = "0 leaves it out, 0.04 suits a method of order 5"
             self._keep("beta", check_positive("beta", self.beta, advice))
-            if self.beta > 0.2:
-                raise ValueError(f"beta must be at most 0.2, got {self.beta}; {advice}")
+            if (
+                round(self.beta, 6) > 0.1
+            ):  # beyond 1 / (1.75 order) the steps shrink for ever
+                raise ValueError(f"beta must be at most 0.1, got {self.beta}; {advice}")
 
     def _keep(self, name: str, value) -> None:
         """NumPy's numbers and 0-d tensors become Python's."""
@@ -194,6 +197,10 @@ def check_tolerance(name: str, value, advice: str) -> float | Tensor:
     if not (isinstance(value, Tensor) and value.ndim):
         return check_positive(name, value, advice)
     value = value.detach()
+    if not value.is_floating_point():
+        raise TypeError(
+            f"{name} must hold floating-point numbers, got {value.dtype}; {advice}"
+        )
     if not (value > 0).all() or not torch.isfinite(value).all():
         raise ValueError(
             f"{name} must be positive and finite in every entry, got {value!r}; {advice}"
@@ -201,19 +208,33 @@ def check_tolerance(name: str, value, advice: str) -> float | Tensor:
     return value
 
 
+def _is_given(value, usual: float | None) -> bool:
+    """Whether a setting is another than the usual one; an array of several numbers is."""
+    try:
+        return bool(value != usual)
+    except (ValueError, RuntimeError):
+        return True
+
+
 def _check_jumps(jumps: Sequence[float]) -> tuple[float, ...]:
-    if isinstance(jumps, Tensor) and jumps.requires_grad:
+    """The times in order, each once."""
+    try:
+        given = [*jumps]
+        times = {inf if isinstance(x, str) else _detached(x) for x in given}
+    except (TypeError, ValueError, RuntimeError):
+        given, times = [], {inf}
+    if any(isinstance(x, Tensor) and x.requires_grad for x in given):
         raise ValueError(
             "jumps get no gradient here; use jumps=times.detach().tolist() if none is "
             "wanted, or end a solve at the jump and start another"
         )
-    try:
-        times = tuple(sorted(float(time) for time in jumps))
-    except (TypeError, ValueError):
-        times = (inf,)
-    if not all(map(isfinite, times)) or isinstance(jumps, str):
+    if isinstance(jumps, str) or not all(map(isfinite, times)):
         raise TypeError(
             f"jumps must be a sequence of times, got {jumps!r}; jumps=[0.5] splits the "
             "solve at 0.5"
         )
-    return times
+    return tuple(sorted(times))
+
+
+def _detached(x) -> float:
+    return float(x.detach() if isinstance(x, Tensor) else x)

@@ -33,6 +33,7 @@ from course_lib.solvers.forward_pass import (
     require_something_known,
 )
 from course_lib.solvers.parts import takes_parts
+from course_lib.solvers.settings import settings_from
 from course_lib.solvers.solve import observed, odeint, walk
 
 __all__ = ["AdjointSolve", "odeint_adjoint"]
@@ -91,11 +92,9 @@ def odeint_adjoint(
     pass; a RuntimeError says so if f answers otherwise than it did then (an attribute, a
     mode, a buffer changed), or uses tensors that would lose their gradient.
     """
-    plan = adjoint_plan(settings, adjoint_rtol, adjoint_atol, check_theta, parts=2)
-    times, params = (
-        check_problem(f, y0, t, plan.forward),
-        parameters_of(f, adjoint_params),
-    )
+    times, forward = check_problem(f, y0, t, settings_from(settings))
+    plan = adjoint_plan(forward, adjoint_rtol, adjoint_atol, check_theta, parts=2)
+    params = parameters_of(f, adjoint_params)
     if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
         return odeint(f, y0, times, **settings)
     ys = applied(AdjointSolve, f, plan, times, y0, *params)

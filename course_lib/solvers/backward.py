@@ -25,7 +25,7 @@ from course_lib.solvers.checks import GuardedField, SolverError, all_finite
 from course_lib.solvers.forward_pass import ForwardPass
 from course_lib.solvers.jumps import one_sided, stretches
 from course_lib.solvers.rosenbrock import STIFF_METHODS
-from course_lib.solvers.settings import Settings, check_tolerance, settings_from
+from course_lib.solvers.settings import Settings, check_tolerance
 from course_lib.solvers.steps import (
     Step,
     adaptive_steps,
@@ -57,18 +57,17 @@ class AdjointPlan(NamedTuple):
 
 
 def adjoint_plan(
-    settings: dict,
+    forward: Settings,
     adjoint_rtol: float | Tensor | None,
     adjoint_atol: float | Tensor | None,
     check_theta: bool,
     parts: int,
 ) -> AdjointPlan:
-    """The plan for these arguments of a solve, checked.
+    """The plan for a solve with these settings and arguments, checked.
 
     The backward state has `parts` as large as y, which have to meet the tolerance each by
     itself.
     """
-    forward = settings_from(settings)
     if forward.method in STIFF_METHODS:
         raise ValueError(
             f"method={forward.method!r} does not go with odeint_adjoint and "

@@ -79,8 +79,7 @@ def odeint_checkpointed(
     Griewank 1992; Chen, Xu, Zhang, Guestrin 2016, Training Deep Nets with Sublinear
     Memory Cost, for networks.
     """
-    chosen = settings_from(settings)
-    times = check_problem(f, y0, t, chosen)
+    times, chosen = check_problem(f, y0, t, settings_from(settings))
     if times.requires_grad and chosen.jumps:
         raise ValueError(
             "odeint_checkpointed gives times no gradient where f jumps; use odeint or "

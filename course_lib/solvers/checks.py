@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from course_lib.solvers.settings import Settings
 
@@ -26,12 +28,14 @@ __all__ = [
     "check_state",
     "check_times",
     "parameters_of",
+    "wants_gradient",
     "without_time",
 ]
 
 # In units of rounding. SciPy warns below 100, but on the problems of the tests an explicit
 # solve in float32 gains digits down to an rtol of about 3.
 LEAST_RTOL = 8
+SAME_TIME = 2  # so far off, in units of rounding, a jump may be at a requested time
 
 
 WITHOUT_TIME = (
@@ -133,6 +137,13 @@ class GuardedField:
         )
 
 
+def wants_gradient(x: Tensor) -> bool:
+    """Whether a derivative of x is asked for, backward or forward."""
+    # Without gradients a view of a leaf still says that it requires one.
+    backward = x.requires_grad and torch.is_grad_enabled()
+    return backward or forward_ad.unpack_dual(x).tangent is not None
+
+
 def without_time(f: Callable) -> bool:
     """Whether f takes y alone, as far as its signature tells."""
     call = f.forward if isinstance(f, nn.Module) else f
@@ -150,9 +161,9 @@ def without_time(f: Callable) -> bool:
 
 def check_problem(
     f: Callable, y0: Tensor, t: Tensor | Sequence[float], settings: Settings
-) -> Tensor:
-    """The times as a tensor, if f, y0, t and the tolerances make sense together;
-    otherwise an error that says why not.
+) -> tuple[Tensor, Settings]:
+    """The times as a tensor, and the settings with the jumps that lie between them, if f,
+    y0, t and the tolerances make sense together; otherwise an error that says why not.
     """
     if not callable(f):
         raise TypeError(
@@ -163,12 +174,31 @@ def check_problem(
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
     times = check_times(t)
-    if times.requires_grad and not set(settings.jumps).isdisjoint(times.tolist()):
+    settings = _with_jumps_between(times, settings, y0.dtype)
+    at_jumps = settings.jumps and not set(settings.jumps).isdisjoint(times.tolist())
+    if at_jumps and wants_gradient(times):
         raise ValueError(
             "the solution has no derivative by a time at which f jumps; use t.detach(), "
             "or times that are not in jumps"
         )
-    return times
+    return times, settings
+
+
+def _with_jumps_between(
+    times: Tensor, settings: Settings, dtype: torch.dtype
+) -> Settings:
+    """The settings without jumps before or after all times; one that is a time but for
+    rounding, as 0.1 + 0.2 is 0.3, is put there.
+    """
+    if not settings.jumps:
+        return settings
+    moments = times.detach().double().cpu()
+    jumps = torch.tensor(settings.jumps, dtype=torch.float64)
+    gaps, nearest = (jumps[:, None] - moments).abs().min(dim=1)
+    same = gaps <= SAME_TIME * torch.finfo(dtype).eps * jumps.abs()
+    jumps = torch.where(same, moments[nearest], jumps)
+    between = (jumps >= moments.min()) & (jumps <= moments.max())
+    return replace(settings, jumps=jumps[between].tolist())
 
 
 def check_state(y0: Tensor, name: str = "y0") -> None:
@@ -227,9 +257,8 @@ def _check_tolerances(y0: Tensor, settings: Settings) -> None:
                 f"{name} must broadcast to y0, of shape {tuple(y0.shape)}, got shape "
                 f"{tuple(value.shape)}"
             )
-    rtol = settings.rtol
-    least = LEAST_RTOL * torch.finfo(y0.dtype).eps
-    if (rtol if isinstance(rtol, float) else rtol.min().item()) < least:
+    rtol, least = settings.rtol, LEAST_RTOL * torch.finfo(y0.dtype).eps
+    if rtol < least if isinstance(rtol, float) else (rtol < least).any():
         warnings.warn(
             f"rtol={rtol} is less than {least:.2g}, a few roundings of {y0.dtype}: the "
             "solve pays for digits that are lost again; use a larger rtol"
@@ -265,7 +294,7 @@ def check_times(t: Tensor | Sequence[float]) -> Tensor:
             "t must be finite and strictly increasing or strictly decreasing, got "
             f"{_abbreviated(t)}; sort it and remove repeated times (torch.unique)"
         )
-    if len(t) > 1 and t.requires_grad and t[0] == t[-1]:
+    if len(t) > 1 and wants_gradient(t) and t[0] == t[-1]:
         raise ValueError(
             f"t is {_abbreviated(t)}, an interval of no length, in which times get no "
             "gradient: use t.detach(), or times that differ"

@@ -112,7 +112,7 @@ def solve_each(
     Lienen, Günnemann 2022, torchode: A Parallel ODE Solver for PyTorch.
     """
     chosen, own = _for_each(settings_from(settings)), getattr(t, "ndim", 1) == 2
-    times = check_problem(f, y0, [0.0] if own else t, chosen)
+    times, chosen = check_problem(f, y0, [0.0] if own else t, chosen)
     if own:
         times = torch.as_tensor(t)
     columns = _columns(times, y0)

@@ -5,7 +5,8 @@ the implicit function theorem gives its derivative by any parameter p::
 
     dt*/dp = -(∂g/∂y ∂y/∂p) / r         r = ∂g/∂t + ∂g/∂y f
 
-which is one Newton step, from a zero already found, with r as a constant.
+which is the derivative of one Newton step, from a zero already found, with r as a
+constant. A second such step gives the second derivative as well.
 
 References
 ----------
@@ -16,18 +17,24 @@ Equations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from math import copysign
+from math import copysign, isnan, ulp
 
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, SolverError
-from course_lib.solvers.rosenbrock import Tableau
-from course_lib.solvers.steps import Step, interpolate, take_step, to_float
+from course_lib.solvers.checks import (
+    GuardedField,
+    SolverError,
+    wants_gradient,
+    without_time,
+)
+from course_lib.solvers.jumps import one_sided
+from course_lib.solvers.settings import Settings
+from course_lib.solvers.steps import Step, interpolate, rk_step, take_step, to_float
+from course_lib.solvers.tableaus import MIDPOINT
 
 __all__ = ["Event", "Watch", "as_event", "at_event"]
 
@@ -42,12 +49,14 @@ class Event:
     ----------
     g : callable ``g(t, y)`` that returns one number, a 0-d Tensor
     direction : int
-        1 counts crossings from minus to plus only, -1 from plus to minus, 0 both.
+        1 counts crossings from minus to plus only, -1 from plus to minus, 0 both. What
+        starts anew from an event, as a ball that bounces, starts within rounding of g =
+        0 and needs it.
 
     Raises
     ------
     TypeError, ValueError
-        For a g that is not callable, or another direction.
+        For a g that is not callable as g(t, y), or another direction.
     """
 
     g: Callable[[Tensor, Tensor], Tensor]
@@ -58,6 +67,11 @@ class Event:
             raise TypeError(
                 f"event must be callable as g(t, y), got {type(self.g).__name__}"
             )
+        if without_time(self.g):
+            raise TypeError(
+                "event must be callable as g(t, y), but takes one argument: use lambda "
+                "t, y: g(y)"
+            )
         if self.direction not in (-1, 0, 1):
             raise ValueError(
                 f"direction must be -1, 0 or 1, got {self.direction!r}; 1 counts "
@@ -66,21 +80,27 @@ class Event:
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """g(t, y), which must be one number."""
-        moment = torch.as_tensor(t).to(y.device, y.dtype)
-        value = self.g(moment, y)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value)
+        value = self.g(torch.as_tensor(t, dtype=y.dtype, device=y.device), y)
+        if not isinstance(value, Tensor):
             raise TypeError(
-                f"event must return one number, got {shape}; for the first of a batch "
-                "use y[..., 0].min()"
+                f"event must return a Tensor of one number, got {type(value).__name__}"
+            )
+        if value.numel() != 1:
+            raise TypeError(
+                f"event must return one number, got shape {tuple(value.shape)}; for the "
+                "first of a batch use y[..., 0].min()"
+            )
+        if not value.is_floating_point():
+            raise TypeError(
+                f"event must return a number that crosses zero, got {value.dtype}; use "
+                "y[0] - c in place of y[0] < c"
             )
         return value.reshape(())
 
     def value(self, t: float, y: Tensor) -> float:
         """g(t, y) as a number; NaN is refused."""
-        with torch.no_grad():
-            number = self(t, y).item()
-        if number != number:
+        number = self(t, y).item()
+        if isnan(number):
             raise SolverError(f"event returned NaN at t={t:.6g}; look at g there")
         return number
 
@@ -89,7 +109,7 @@ class Event:
 
         A zero to start from is no crossing: a ball that has just bounced is at rest in g.
         """
-        if before == 0.0 or before * after > 0.0:
+        if before == 0.0 or _same_side(before, after):
             return False
         return self.direction in (0, int(copysign(1, -before)))
 
@@ -110,7 +130,7 @@ class Watch:
     ----------
     event : Event
     f : callable, the right-hand side
-    tableau : Tableau
+    settings : Settings
     start : (float, Tensor), where the solve starts
     """
 
@@ -118,69 +138,85 @@ class Watch:
         self,
         event: Event,
         f: Callable,
-        tableau: Tableau,
+        settings: Settings,
         start: tuple[float, Tensor],
     ):
-        self.event, self.f, self.tableau = event, f, tableau
-        self.before = event.value(*start)
+        self.event, self.f, self.settings = event, f, settings
+        self.before = (start[0], event.value(*start))
 
     def crossing(self, step: Step) -> float | None:
         """The time of the first crossing in the step, to rounding, if there is one."""
-        looks = LOOKS if self.tableau.adaptive else 1
-        places = [i / looks for i in range(looks + 1)]
-        for low, high in pairwise(places):
-            before, after = self.before, self._g(step, high)
-            if self.event.counts(before, after):
-                g = partial(self._g, step)
-                theta = _zero_between(g, (low, before), (high, after))
-                return _moment(step, theta)
-            self.before = after
+        for time, y in self._looks(step):
+            before, self.before = self.before, (time, self.event.value(time, y))
+            if self.event.counts(before[1], self.before[1]):
+                rounding = torch.finfo(y.dtype).eps * abs(to_float(step.h))
+                close, g = max(4 * ulp(time), 2 * rounding), partial(self._g, step)
+                return _just_beyond_zero(g, before, self.before, close)
         return None
 
     def met(self, step: Step, time: float) -> tuple[Tensor, Tensor]:
         """Time and state of the crossing found in a step, with their gradients."""
-        y = _state(step, self.tableau, self.f, time)
-        return at_event(self.f, self.event, time, y)
+        return _moving(self.event, partial(self._state, step), time)
 
-    @torch.no_grad()
-    def _g(self, step: Step, theta: float) -> float:
-        time = _moment(step, theta)
-        end = theta == 1.0
-        y = step.y_next if end else _state(step, self.tableau, self.f, time)
-        return self.event.value(time, y)
+    def _looks(self, step: Step) -> Iterator[tuple[float, Tensor]]:
+        """Times and states along a step, the last of them at its end."""
+        if self.settings.tableau.adaptive:
+            start, h = to_float(step.t), to_float(step.h)
+            times = [start + i / LOOKS * h for i in range(1, LOOKS)]
+            yield from zip(times, interpolate(step, self.settings.tableau, times))
+        yield to_float(step.t_next), step.y_next
+
+    def _g(self, step: Step, time: float) -> float:
+        return self.event.value(time, self._state(step, time))
+
+    def _state(self, step: Step, time: float | Tensor) -> Tensor:
+        """The solution at a time inside a step: dense output, or a shorter step."""
+        tableau = self.settings.tableau
+        if tableau.adaptive:
+            times = time[None] if isinstance(time, Tensor) else [time]
+            return interpolate(step, tableau, times)[0]
+        f, h = self._field(step), time - step.t
+        return take_step(f, step.t, step.y, h, tableau)[0]
+
+    def _field(self, step: Step) -> Callable:
+        """f on the side of a jump that the step is on."""
+        ends = (step.t, step.t_next)
+        return one_sided(self.f, ends, self.settings.jumps, step.y.dtype)
 
 
-def _moment(step: Step, theta: float) -> float:
-    return to_float(step.t) + theta * to_float(step.h)
+def _same_side(a: float, b: float) -> bool:
+    """Whether two numbers have one sign; 0 has none."""
+    return a != 0.0 and b != 0.0 and (a > 0.0) == (b > 0.0)
 
 
-def _state(step: Step, tableau: Tableau, f: Callable, time: float) -> Tensor:
-    """The solution at a time inside a step: dense output, or a shorter step."""
-    if tableau.adaptive:
-        return interpolate(step, tableau, [time])[0]
-    return take_step(f, step.t, step.y, time - step.t, tableau)[0]
-
-
-def _zero_between(
-    g: Callable[[float], float], low: tuple[float, float], high: tuple[float, float]
+def _just_beyond_zero(
+    g: Callable[[float], float],
+    before: tuple[float, float],
+    beyond: tuple[float, float],
+    close: float,
 ) -> float:
-    """Where g is zero, between two places (x, g) of opposite sign; the far side of it.
+    """The far end of a stretch of at most that length in which g leaves its sign.
+
+    `before` and `beyond` are places (x, g) with and without that sign.
 
     References
     ----------
     Dowell, Jarratt 1971, A modified regula falsi method (the "Illinois" method).
     """
-    (a, g_a), (b, g_b) = low, high
-    while g_b != 0.0 and abs(b - a) > 4e-16:
-        x = b - g_b * (b - a) / (g_b - g_a)
-        if not min(a, b) < x < max(a, b):  # as far as rounding goes
-            break
+    (a, g_a), (b, g_b) = before, beyond
+    same = 0  # how often in a row the same end has moved: a if positive
+    while abs(b - a) > close:
+        share, least = g_a / (g_a - g_b), 0.5 * close / abs(b - a)
+        if abs(same) > 2 or isnan(share):  # too slow: halve the stretch
+            share = 0.5
+        x = a + (b - a) * min(max(share, least), 1.0 - least)
         g_x = g(x)
-        if g_x * g_b < 0.0:
-            a, g_a = b, g_b
+        if _same_side(g_x, g_a):
+            a, g_a, same = x, g_x, max(same, 0) + 1
+            g_b = 0.5 * g_b if same > 1 else g_b
         else:
-            g_a = 0.5 * g_a  # the same end twice would be slow
-        b, g_b = x, g_x
+            b, g_b, same = x, g_x, min(same, 0) - 1
+            g_a = 0.5 * g_a if same < -1 else g_a
     return b
 
 
@@ -200,28 +236,51 @@ def at_event(
     -------
     t : Tensor, 0-d, float64
     y : Tensor, shape (*state)
-        The same numbers; their gradients are those of the event, which moves.
+        The same numbers; their gradients, first and second, are those of the event,
+        which moves.
 
     Raises
     ------
     SolverError
-        If a gradient is wanted and g has slope 0 along the solution: the event is
-        touched, not crossed, and its time has none.
+        If a gradient is wanted and the slope of g along the solution is 0 or not finite:
+        an event that is touched, not crossed, has a time without one.
+
+    Notes
+    -----
+    It gives `odeint_adjoint` an end that is an event: find t by `solve(..., event=g)`
+    under ``torch.no_grad()``, solve to it with the adjoint, and let it move.
     """
-    event, moment = as_event(event), to_float(t)
-    g, time = event(moment, y), torch.tensor(moment, dtype=torch.float64)
-    if not g.requires_grad:
+    moment, field = to_float(t), GuardedField(f, y)
+
+    def state(t: float | Tensor) -> Tensor:
+        """The solution near the event: a step, of a length that will be zero."""
+        if not isinstance(t, Tensor):
+            return y
+        return rk_step(field, moment, y, t - moment, MIDPOINT)[0]
+
+    return _moving(as_event(event), state, moment)
+
+
+def _moving(
+    event: Event, state: Callable[[float | Tensor], Tensor], moment: float
+) -> tuple[Tensor, Tensor]:
+    """`at_event` for a solution that is known near it, as a function of time."""
+    y = state(moment)
+    time = torch.tensor(moment, dtype=torch.float64, device=y.device)
+    found = event(moment, y)
+    if not wants_gradient(found):
         return time, y
-    with torch.no_grad():
-        dy = GuardedField(f, y)(moment, y)
+    shift = torch.zeros_like(time, requires_grad=True)
     with torch.enable_grad():
-        shift = torch.zeros((), dtype=y.dtype, device=y.device, requires_grad=True)
-        ahead = event(moment + shift, y.detach() + shift * dy)
-        (rate,) = torch.autograd.grad(ahead, shift, materialize_grads=True)
-    if rate == 0.0:
+        ahead = event(time + shift, state(time + shift))
+    (rate,) = torch.autograd.grad(ahead, shift, materialize_grads=True)
+    if rate == 0.0 or not torch.isfinite(rate):
         raise SolverError(
-            f"the event at t={moment:.6g} is touched, not crossed: its time has no "
-            "gradient there; solve under torch.no_grad() if none is wanted"
+            f"the event at t={moment:.6g} is touched, not crossed (its slope there is "
+            f"{rate.item():.3g}): its time has no gradient; solve under torch.no_grad() "
+            "if none is wanted"
         )
-    later = (g.detach() - g) / rate  # a zero that carries the gradient of the time
-    return time.to(y.device) + later, y + later * dy
+    level = found.item()
+    for _ in range(2):  # Newton, from a zero: the numbers stay, derivatives come
+        time = time - (event(time, state(time)) - level) / rate
+    return time, state(time)

@@ -38,7 +38,7 @@ from course_lib.solvers.forward_pass import (
     require_something_known,
 )
 from course_lib.solvers.parts import takes_parts
-from course_lib.solvers.settings import Settings
+from course_lib.solvers.settings import Settings, settings_from
 from course_lib.solvers.solve import observed, odeint, walk
 from course_lib.solvers.stages import weighted_sums
 from course_lib.solvers.steps import Step, to_float
@@ -86,11 +86,9 @@ def odeint_interpolated(
     'dopri5', where `odeint` keeps what six evaluations of f leave behind and
     `odeint_adjoint` nothing.
     """
-    plan = adjoint_plan(settings, adjoint_rtol, adjoint_atol, check_theta, parts=1)
-    times, params = (
-        check_problem(f, y0, t, plan.forward),
-        parameters_of(f, adjoint_params),
-    )
+    times, forward = check_problem(f, y0, t, settings_from(settings))
+    plan = adjoint_plan(forward, adjoint_rtol, adjoint_atol, check_theta, parts=1)
+    params = parameters_of(f, adjoint_params)
     if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
         return odeint(f, y0, times, **settings)
     ys = applied(InterpolatedSolve, f, plan, times, y0, *params)

@@ -17,6 +17,8 @@ from course_lib.solvers.steps import to_float
 
 __all__ = ["one_sided", "stretches"]
 
+INSIDE = 4  # numbers between a jump and "just inside": f may compute it with rounding
+
 
 def stretches(
     t: float, t_end: float, jumps: Sequence[float]
@@ -43,13 +45,13 @@ def one_sided(
     f : callable ``f(t, y)`` that takes t as a number or as a Tensor
     ends : the two times
     jumps : sequence of float
-    dtype : torch.dtype, that in which f has its t: "just inside" is its next number
+    dtype : torch.dtype, that in which f has its t: "just inside" is a few numbers off
     """
     if not jumps:
         return f
     t, t_end = map(to_float, ends)
-    first = _next(t, t_end, dtype) if t in jumps else t
-    last = _next(t_end, t, dtype) if t_end in jumps else t_end
+    first = _inside(t, t_end, dtype) if t in jumps else t
+    last = _inside(t_end, t, dtype) if t_end in jumps else t_end
     low, high = min(first, last), max(first, last)
 
     def inside(t: float | Tensor, y: Tensor) -> Tensor:
@@ -59,7 +61,9 @@ def one_sided(
     return inside
 
 
-def _next(t: float, other: float, dtype: torch.dtype) -> float:
-    """The number next to t in the direction of the other."""
+def _inside(t: float, other: float, dtype: torch.dtype) -> float:
+    """A number near t in the direction of the other, and not past it."""
     here, there = torch.tensor((t, other), dtype=dtype)
-    return torch.nextafter(here, there).item()
+    for _ in range(INSIDE):
+        here = torch.nextafter(here, there)
+    return here.item()

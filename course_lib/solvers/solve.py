@@ -12,14 +12,14 @@ Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, chapter I
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, check_problem
+from course_lib.solvers.checks import GuardedField, check_problem, wants_gradient
 from course_lib.solvers.events import Event, Watch, as_event
 from course_lib.solvers.jumps import one_sided, stretches
 from course_lib.solvers.parts import takes_parts
@@ -111,15 +111,15 @@ def solve(
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1 (steps),
     II.4 (control), II.6 (dense output); *II*, IV.7 (stiff equations).
     """
-    chosen = settings_from(settings)
-    times = check_problem(f, y0, t, chosen)
-    track_t = times.requires_grad and torch.is_grad_enabled()
+    times, chosen = check_problem(f, y0, t, settings_from(settings))
+    track_t = wants_gradient(times)
     field = GuardedField(f, y0, start=times[0].double() if track_t else None)
-    pieces, steps, event_t, event_y = _opening(y0, times), [], None, None
-    start, watch = (times[0].item(), y0), None
+    pieces, steps, watch, event_t, event_y = [y0[None]], [], None, None, None
     if event is not None:
-        watch = Watch(as_event(event), field, chosen.tableau, start)
-    for step, wanted in walk(field, y0, times, chosen):
+        start = (times[0].item(), y0)
+        watch = Watch(as_event(event), field, chosen, start)
+    steps_taken = walk(field, y0, times, chosen)
+    for step, wanted in steps_taken:
         time = watch.crossing(step) if watch else None
         if time is not None:
             wanted = _up_to(time, step, wanted)
@@ -127,8 +127,9 @@ def solve(
         pieces += observed(step, chosen.tableau, wanted)
         steps.append((to_float(step.t), to_float(step.h), step.rejected))
         if time is not None:
-            break
-    ys = torch.cat(pieces)
+            steps_taken.close()
+    # Without a step all times are one: the solution is y0 at each.
+    ys = torch.cat(pieces if steps else pieces * len(times))
     t_starts, sizes, rejections = zip(*steps) if steps else ((), (), ())
     return Solution(
         t=times if event_t is None else times[: len(ys)],
@@ -150,12 +151,6 @@ def _up_to(time: float, step: Step, wanted: list[float] | Tensor):
     return wanted[: sum(sign * moment <= sign * time for moment in moments)]
 
 
-def _opening(y0: Tensor, times: Tensor) -> list[Tensor]:
-    """The solution at the first time; at all of them if they are one."""
-    n = len(times) if times[0] == times[-1] else 1
-    return [y0.expand(n, *y0.shape)]
-
-
 @takes_parts
 def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> Tensor:
     """The values of `solve`, shape (len(t), *y0.shape); same settings, same errors.
@@ -171,7 +166,7 @@ def odeint(f: Callable, y0: Tensor, t: Tensor | Sequence[float], **settings) -> 
 
 def walk(
     field: GuardedField, y0: Tensor, times: Tensor, settings: Settings
-) -> Iterator[tuple[Step, list[float] | Tensor]]:
+) -> Generator[tuple[Step, list[float] | Tensor], None, None]:
     """Every step of a solve, and which of the requested times lie in it.
 
     An adaptive method goes from the first time to the last and passes those between; a
@@ -204,7 +199,10 @@ def walk(
         cut = done > first or to_float(step.t_next) in settings.jumps
         if short and not cut:
             coarse = step
-        yield step, (times if track_t else moments)[first:done]
+        try:
+            yield step, (times if track_t else moments)[first:done]
+        except GeneratorExit:  # no more steps are wanted
+            break
     if coarse is not None:
         warn_of_rounding(to_float(coarse.t), to_float(coarse.h), y0.dtype)
 

@@ -19,10 +19,18 @@ from problems import (
     fixed_methods,
     with_method,
 )
+from test_forward_pass import TIGHT
 from torch import Tensor, nn
 
 from benchmarks.bench_adjoint_memory import bytes_kept
-from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
+from course_lib.solvers import (
+    METHODS,
+    SolverError,
+    odeint,
+    odeint_adjoint,
+    odeint_interpolated,
+    solve,
+)
 
 # No gap is a whole number of steps of 0.1.
 OBSERVED = torch.tensor([0.1, 0.43, 0.97, 1.34], dtype=torch.float64)
@@ -564,3 +572,128 @@ def test_a_derivative_that_is_not_finite_is_not_blamed_on_f():
     )
     with pytest.raises(SolverError, match="f is finite, but its derivative"):
         ys[-1].sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
+def test_forward_mode_reaches_start_times_and_parameters_as_reverse_mode_does(method):
+    inputs = [x.detach() for x in gradcheck_inputs(1.0)]
+    ys = observations(odeint, **with_method(method))
+    forward, reverse = (
+        transform(ys, argnums=(0, 1, 2, 3))(*inputs)
+        for transform in (torch.func.jacfwd, torch.func.jacrev)
+    )
+    assert largest_gap(forward, reverse) < 1e-12
+    assert min(x.abs().max() for x in forward) > 0.1
+
+
+# --- the error of the θ-integral ------------------------------------------------------
+
+
+def forced(rate: float = 0.0) -> Field:
+    """y' = -y + θ sin 50t: at θ = 0 neither y nor λ has anything of the fast sine."""
+    rate = torch.tensor(rate, dtype=torch.float64)
+    return Field(lambda t, y, rate: rate * torch.sin(50 * t) - y, rate)
+
+
+def exact_forcing(T: float) -> float:
+    """∂y(T)/∂θ = ∫ exp(s - T) sin 50s ds from 0 to T."""
+    end = math.sin(50 * T) - 50 * math.cos(50 * T)
+    return (end + 50 * math.exp(-T)) / (1 + 50**2)
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+@pytest.mark.parametrize("method", ["dopri5", "tsit5"])  # which take long steps
+def test_a_fast_theta_integral_is_wrong_unless_it_is_checked(solver, method):
+    f, y0, exact = forced(), torch.ones(1).double(), exact_forcing(5.0)
+    options = with_method(method, tolerance=1e-6)
+    blind, checked = (
+        torch.autograd.grad(
+            solver(f, y0, [0.0, 5.0], check_theta=check, **options)[-1].sum(),
+            f.values[0],
+        )[0].item()
+        for check in (False, True)
+    )
+    assert exact == pytest.approx(-0.00507, abs=1e-5)
+    assert abs(blind - exact) > 0.02  # four times the number and more
+    assert checked == pytest.approx(exact, abs=1e-5)
+    if (solver, method) == (odeint_adjoint, "dopri5"):
+        assert blind == pytest.approx(-0.192, abs=1e-3)
+        assert checked == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+def test_the_error_of_a_checked_theta_integral_falls_with_the_tolerance(solver):
+    f, y0, errors = forced(), torch.ones(1).double(), []
+    for tolerance in (1e-4, 1e-6, 1e-8):
+        options = {"adjoint_rtol": tolerance, "adjoint_atol": tolerance}
+        ys = solver(f, y0, [0.0, 2.0, 5.0], check_theta=True, **TIGHT, **options)
+        (found,) = torch.autograd.grad((ys[1] + ys[2]).sum(), f.values[0])
+        exact = exact_forcing(2.0) + exact_forcing(5.0)
+        errors.append(abs(found.item() - exact))
+        assert errors[-1] < 30 * tolerance
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+def test_checking_theta_costs_the_other_gradients_nothing_in_accuracy(solver):
+    f, t = LinearField(SPIRAL), OBSERVED
+    case = (f, cosines(3, 2), t, cosines(4, 3, 2))
+    ours = sensitivities(solver, *case, check_theta=True, **TIGHT)
+    direct = sensitivities(odeint, *case, **TIGHT)
+    assert largest_gap(ours, direct) < 1e-6
+
+
+def test_a_loss_times_a_thousand_has_its_checked_gradient_to_the_same_digits():
+    f, y0, found = forced(), torch.ones(1).double(), []
+    for size in (1.0, 1e3, 1e-3):
+        end = odeint_adjoint(f, y0, [0.0, 5.0], check_theta=True)[-1].sum()
+        found.append(torch.autograd.grad(size * end, f.values[0])[0].item() / size)
+    assert found == pytest.approx([found[0]] * 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+def test_what_the_check_of_theta_cannot_do_is_refused(solver):
+    f, y0, t = forced(), torch.ones(2).double(), [0.0, 1.0]
+    with pytest.raises(ValueError, match=r"does not go with method='rk4'.*'dopri5'"):
+        solver(f, y0, t, check_theta=True, method="rk4", step_size=0.1)
+    each = torch.full((2,), 1e-6).double()
+    for name in ("rtol", "atol", "adjoint_rtol", "adjoint_atol"):
+        with pytest.raises(
+            ValueError, match=r"tolerances that are numbers.*adjoint_rtol"
+        ):
+            solver(f, y0, t, check_theta=True, **{name: each})
+    numbers = {"adjoint_rtol": 1e-6, "adjoint_atol": 1e-6}
+    ys = solver(f, y0, t, check_theta=True, rtol=each, atol=each, **numbers)
+    assert ys.requires_grad
+
+
+# --- max_steps ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+@adaptive_methods
+def test_on_the_way_back_max_steps_counts_from_the_last_observation_to_the_first(
+    solver, method
+):
+    """One interval is one attempt or two, but a hundred of them are a hundred."""
+    f, y0 = LinearField(SPIRAL), cosines(2).requires_grad_()
+    options, t = with_method(method, tolerance=1e-4), torch.linspace(0, 4, 101).double()
+    needed = solve(f, y0, t, **options)
+    attempts = needed.accepted + needed.rejected
+    assert attempts < 100
+    solver(f, y0, t[:2], max_steps=attempts, **options).sum().backward()
+    solver(f, y0, t, max_steps=200, **options).sum().backward()
+    ys = solver(f, y0, t, max_steps=attempts, **options)
+    with pytest.raises(SolverError, match=r"in the backward solve .* were not enough"):
+        ys.sum().backward()
+
+
+@pytest.mark.parametrize("solver", [odeint_adjoint, odeint_interpolated])
+@fixed_methods
+def test_as_many_fixed_steps_as_there_are_suffice_there_and_back(solver, method):
+    f, y0, t = LinearField(SPIRAL), cosines(2), [0.0, 0.25, 1.0, 1.5]
+    options = {"method": method, "step_size": 0.1}  # 3 + 8 + 5 of them
+    solver(f, y0, t, max_steps=16, **options).sum().backward()
+    with pytest.raises(SolverError, match="max_steps"):
+        solver(f, y0, t, max_steps=15, **options)

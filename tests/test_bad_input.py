@@ -20,6 +20,8 @@ from problems import (
     fixed_methods,
     with_method,
 )
+from scipy.integrate import solve_ivp
+from test_forward_pass import SECOND_WAYS
 
 from course_lib.models import Autonomous, NeuralODE
 from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
@@ -463,3 +465,59 @@ def test_a_field_without_time_is_told_how_to_take_it():
 def test_a_type_error_inside_f_stays_what_it_is():
     with pytest.raises(TypeError, match="unsupported operand"):
         odeint(lambda t, y: y + "1", torch.ones(2), [0.0, 1.0])
+
+
+def test_a_start_near_zero_is_no_reason_to_doubt_the_clock():
+    """The first guess of a step goes with the size of y, which float32 may know and t
+    may not.
+    """
+    for y0 in (1e-8, 3e-5):
+        end = odeint(lambda t, y: torch.ones_like(y), torch.tensor([y0]), [1.0, 2.0])[
+            -1
+        ]
+        assert end.item() == pytest.approx(1.0, abs=1e-4)
+
+
+@all_methods
+@pytest.mark.parametrize("solver", [solve, odeint, *SECOND_WAYS.values()])
+@pytest.mark.parametrize("t", [[4.0, 4.0], [4.0] * 3], ids=str)
+def test_an_interval_of_no_length_gives_y0_and_its_gradient_back(method, solver, t):
+    known = {} if solver in (solve, odeint) else {"adjoint_params": ()}
+    y0 = torch.tensor([1.0, 2.0], requires_grad=True)
+    found = solver(
+        lambda t, y: pytest.fail("f was asked"), y0, t, **known, **with_method(method)
+    )
+    ys = found.ys if solver is solve else found
+    assert torch.equal(ys, y0.expand(len(t), 2))
+    ys.cumsum(0).sum().backward()
+    assert y0.grad.tolist() == [len(t) * (len(t) + 1) / 2] * 2
+
+
+def test_an_interval_of_no_length_is_what_scipy_takes():
+    ours = odeint(lambda t, y: -y, Y0, [4.0, 4.0])
+    theirs = solve_ivp(lambda t, y: -y, (4.0, 4.0), Y0.numpy())
+    assert theirs.success
+    assert np.array_equal(ours[-1].numpy(), theirs.y[:, -1])
+
+
+@both_solvers
+def test_in_an_interval_of_no_length_times_get_no_gradient(solver):
+    t = torch.tensor([4.0, 4.0], requires_grad=True)
+    message = refusal(ValueError, solver, t=t)
+    assert "t is [4, 4], an interval of no length" in message
+    assert "t.detach()" in message
+
+
+@both_solvers
+@fixed_methods
+@pytest.mark.parametrize("length", [1.0, 4.0, 100.0])
+def test_fixed_steps_that_the_clock_cannot_tell_apart_are_refused(
+    solver, method, length
+):
+    """Around 1e15 the numbers are an eighth apart."""
+    case = {"y0": Y0.double(), "t": [1e15, 1e15 + length], "method": method}
+    message = refusal(SolverError, solver, step_size=0.1, **case)
+    assert "step_size=0.1 is too small for t=1e+15" in message
+    assert "the next number is 0.125 away; count time from another origin" in message
+    # One step is a step, however short.
+    assert solver(lambda t, y: -y, step_size=200.0, **case).isfinite().all()

@@ -127,12 +127,14 @@ def _first_steps(field: GuardedField, front: Front, settings: Settings) -> Tenso
     scale = y.detach().abs().mul_(settings.rtol).add_(settings.atol)
     d0, d1 = (_row_rms(x.detach() / scale).tolist() for x in (y, k1))
     t = front.t.tolist()
-    h0 = [first_guess(*each) for each in zip(d0, d1, t, front.t_end.tolist())]
+    sizes = zip(d0, d1, t, front.t_end.tolist())
+    h0 = [first_guess(*each, y.dtype) for each in sizes]
     ahead = beside(front.t.new_tensor(h0) * front.sign, y)
     nearby = field(_time(front) + ahead, advance(y, ahead, (1.0,), (k1,)))
     d2 = _row_rms((nearby - k1).detach() / scale).tolist()
     h = [
-        x and second_guess(x, a, b, time, order) for x, a, b, time in zip(h0, d1, d2, t)
+        x and second_guess(x, a, b, time, order, y.dtype)
+        for x, a, b, time in zip(h0, d1, d2, t)
     ]
     return front.t.new_tensor(h).clamp(max=settings.max_step)
 

@@ -179,13 +179,13 @@ def fixed_steps(
             f"t={to_float(t):.6g} and t={to_float(t_end):.6g}, but max_steps allows "
             f"only {left} more; try a larger step_size or max_steps"
         )
-    far = max(abs(to_float(t)), abs(to_float(t_end)))
-    if step_size < 16 * _spacing(far) < abs(span):
+    n, far = max(1, ceil(needed)), max(abs(to_float(t)), abs(to_float(t_end)))
+    if n > 1 and step_size < 16 * _spacing(far):
         raise SolverError(
             f"step_size={step_size} is too small for t={far:.6g}, where the next number "
             f"is {_spacing(far):.3g} away; count time from another origin"
         )
-    n, h = max(1, ceil(needed)), copysign(step_size, span)
+    h = copysign(step_size, span)
     for i in range(n):
         t_here = t + i * h
         t_next = t + (i + 1) * h if i < n - 1 else t_end
@@ -355,27 +355,38 @@ def initial_step(
     k1 = start.dy if isinstance(start, Linearisation) else start
     scale = y.detach().abs().mul_(settings.rtol).add_(settings.atol)
     d0, d1 = (_rms(x.detach() / scale, settings.parts) for x in (y, k1))
-    h0 = first_guess(d0, d1, t, t_end)
+    h0 = first_guess(d0, d1, t, t_end, y.dtype)
     ahead = copysign(h0, t_end - t)
     change = (f(t + ahead, y + ahead * k1) - k1).detach()  # f may need gradients
     d2 = _rms(change / scale, settings.parts)
-    return second_guess(h0, d1, d2, t, settings.tableau.order)
+    return second_guess(h0, d1, d2, t, settings.tableau.order, y.dtype)
 
 
-def first_guess(d0: float, d1: float, t: float, t_end: float) -> float:
+def first_guess(
+    d0: float, d1: float, t: float, t_end: float, dtype: torch.dtype
+) -> float:
     """A step that changes y a little, from the sizes of y and y'."""
-    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, 32 * _spacing(t))
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else max(0.01 * d0 / d1, _least(t, dtype))
     return min(h0, abs(t_end - t))  # f may be known up to t_end only
 
 
-def second_guess(h0: float, d1: float, d2: float, t: float, order: int) -> float:
+def second_guess(
+    h0: float, d1: float, d2: float, t: float, order: int, dtype: torch.dtype
+) -> float:
     """A step that errs a little, from the sizes of y' and of its change over h0."""
     steepest = max(d1, d2 / h0)
     h1 = max(1e-6, 1e-3 * h0)
     if steepest > 1e-15:
         h1 = (0.01 / steepest) ** (1 / (order + 1))
     # Where f is not finite nearby there is no good guess; the first attempts will tell.
-    return max(min(100 * h0, h1), 32 * _spacing(t)) if isfinite(h1) else h0
+    return max(min(100 * h0, h1), _least(t, dtype)) if isfinite(h1) else h0
+
+
+def _least(t: float, dtype: torch.dtype) -> float:
+    """The shortest step to begin with: f, which has t in the type of y, could not tell a
+    shorter one from none.
+    """
+    return 32 * max(_spacing(t), torch.finfo(dtype).eps * abs(t))
 
 
 def to_float(x: float | Tensor) -> float:

@@ -719,7 +719,7 @@ NOT_EVENTS = {
     "list": ([height], TypeError, "event must be callable as g(t, y), got list"),
     "without time": (lambda y: y[0], TypeError, "takes one argument", "g(y)"),
     "module": (torch.nn.Linear(2, 1), TypeError, "takes one argument", "g(y)"),
-    "vector": (lambda t, y: y, TypeError, "one number, got shape (2,)", ".min()"),
+    "vector": (lambda t, y: y, TypeError, "one number, got shape (2,)", "use their min()"),
     "nothing": (lambda t, y: None, TypeError, "Tensor of one number, got NoneType"),
     "float": (lambda t, y: y[0].item(), TypeError, "of one number, got float"),
     "condition": (lambda t, y: y[0] < 0, TypeError, "torch.bool", "y[0] - c"),
@@ -787,3 +787,22 @@ def test_what_returns_values_alone_takes_no_event(way):
     known = {} if way is odeint else {"adjoint_params": ()}
     with pytest.raises(TypeError, match="event"):
         way(BALL.f, BALL.start(), [0.0, 3.0], event=height, **known)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", ["bosh3", "dopri5", "tsit5", "rk4"])
+def test_a_ball_that_starts_where_its_last_flight_ended_flies_on(method, dtype):
+    how = (
+        {"method": "rk4", "step_size": 0.01} if method == "rk4" else {"method": method}
+    )
+    ball, start = torch.tensor([10.0, 0.0], dtype=dtype), 0.0
+
+    def fall(t, y):
+        return torch.stack((y[1], -9.8 + 0 * y[0]))
+
+    first = math.sqrt(20 / 9.8)
+    for expected in (first, first * (1 + 2 * 0.9), first * (1 + 2 * 0.9 + 2 * 0.81)):
+        flight = solve(fall, ball, [start, start + 10], event=lambda t, y: y[0], **how)
+        start = flight.event_t.item()
+        assert start == pytest.approx(expected, rel=1e-5)
+        ball = flight.event_y * torch.tensor([1.0, -0.9], dtype=dtype)

@@ -88,7 +88,8 @@ class Event:
         if value.numel() != 1:
             raise TypeError(
                 f"event must return one number, got shape {tuple(value.shape)}; for the "
-                "first of a batch use y[..., 0].min()"
+                "first of several that start positive use their min(), for those that "
+                "start negative max()"
             )
         if not value.is_floating_point():
             raise TypeError(
@@ -124,7 +125,8 @@ class Watch:
 
     The sign of g is looked at in eight places of an adaptive step, and at the end of a
     fixed one: a g that changes it twice between two of them goes unnoticed. `max_step`
-    and `step_size` bring the places closer together.
+    and `step_size` bring the places closer together. An event within a hundred roundings
+    of the start is the one that the solve before has ended at, and is passed over.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ class Watch:
         start: tuple[float, Tensor],
     ):
         self.event, self.f, self.settings = event, f, settings
-        self.before = (start[0], event.value(*start))
+        self.start, self.before = start[0], (start[0], event.value(*start))
 
     def crossing(self, step: Step) -> float | None:
         """The time of the first crossing in the step, to rounding, if there is one."""
@@ -151,8 +153,15 @@ class Watch:
             if self.event.counts(before[1], self.before[1]):
                 rounding = torch.finfo(y.dtype).eps * abs(to_float(step.h))
                 close, g = max(4 * ulp(time), 2 * rounding), partial(self._g, step)
-                return _just_beyond_zero(g, before, self.before, close)
+                found = _just_beyond_zero(g, before, self.before, close)
+                if not self._starts_at(found, step):
+                    return found
         return None
+
+    def _starts_at(self, time: float, step: Step) -> bool:
+        """Whether an event is, but for rounding, the one that the solve starts from."""
+        scale = max(abs(self.start), abs(to_float(step.h)))
+        return abs(time - self.start) <= 100 * torch.finfo(step.y.dtype).eps * scale
 
     def met(self, step: Step, time: float) -> tuple[Tensor, Tensor]:
         """Time and state of the crossing found in a step, with their gradients."""

@@ -719,7 +719,12 @@ NOT_EVENTS = {
     "list": ([height], TypeError, "event must be callable as g(t, y), got list"),
     "without time": (lambda y: y[0], TypeError, "takes one argument", "g(y)"),
     "module": (torch.nn.Linear(2, 1), TypeError, "takes one argument", "g(y)"),
-    "vector": (lambda t, y: y, TypeError, "one number, got shape (2,)", "use their min()"),
+    "vector": (
+        lambda t, y: y,
+        TypeError,
+        "one number, got shape (2,)",
+        "use their min()",
+    ),
     "nothing": (lambda t, y: None, TypeError, "Tensor of one number, got NoneType"),
     "float": (lambda t, y: y[0].item(), TypeError, "of one number, got float"),
     "condition": (lambda t, y: y[0] < 0, TypeError, "torch.bool", "y[0] - c"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.models import NeuralODE
+from course_lib.measuring import relative_error
+from course_lib.models import MLPDynamics, NeuralODE
 from course_lib.solvers import (
     odeint,
     odeint_adjoint,
@@ -377,3 +378,28 @@ def test_dense_output_keeps_its_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         lowered = odeint(f, y0, t)
     torch.testing.assert_close(lowered, plain, rtol=1e-6, atol=1e-6)
+
+
+class Raised(nn.Module):
+    """A network that computes in less precision than its result has."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, t, y):
+        return self.net(t, 3 * y).float()
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2, 5, None])
+def test_under_autocast_the_checkpointed_gradient_is_the_direct_one(checkpoints):
+    def gradient(solver, **settings):
+        torch.manual_seed(0)
+        f = Raised(MLPDynamics(2, (8,)))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            end = solver(f, torch.ones(3, 2), [0.0, 1.0], **settings)[-1]
+        end.sum().backward()
+        return torch.cat([p.grad.flatten() for p in f.parameters()])
+
+    found = gradient(odeint_checkpointed, checkpoints=checkpoints)
+    assert relative_error(found, gradient(odeint)) < 1e-6

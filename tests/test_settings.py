@@ -404,3 +404,17 @@ def test_in_float32_the_warning_comes_sooner_and_points_to_float64():
 def test_an_empty_batch_takes_empty_tolerances():
     y0, rtol = torch.ones(0, 2), torch.full((0, 2), 1e-3)
     assert odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=rtol).shape == (2, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("options", "give step_size, first_step, max_step, jumps"),
+        ("event_fn", r"use solve\(\.\.\., event=g\)"),
+        ("adjoint_options", "check_theta=True"),
+        ("rtoll", "it takes method, rtol, atol"),
+    ],
+)
+def test_a_setting_of_another_library_is_told_what_it_is_called_here(name, advice):
+    with pytest.raises(TypeError, match=f"{name}=1 is not a setting of .*{advice}"):
+        odeint(lambda t, y: -y, torch.ones(1), [0.0, 1.0], **{name: 1})

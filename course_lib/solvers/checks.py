@@ -28,6 +28,7 @@ __all__ = [
     "check_state",
     "check_times",
     "parameters_of",
+    "uncached",
     "wants_gradient",
     "without_time",
 ]
@@ -79,7 +80,7 @@ class GuardedField:
         *,
         names: tuple[str, str, str] = ("f", "dy/dt", "y"),
     ):
-        self.f, self.nfe, self.names = f, 0, names
+        self.f, self.nfe, self.names = uncached(f, y0.device), 0, names
         # A tensor counts how often it was changed in place, but not in inference mode.
         self.watched = not (y0.is_inference() or torch.is_inference_mode_enabled())
         self.given, self.version = (y0, y0._version) if self.watched else (y0, 0)
@@ -142,6 +143,19 @@ def wants_gradient(x: Tensor) -> bool:
     # Without gradients a view of a leaf still says that it requires one.
     backward = x.requires_grad and torch.is_grad_enabled()
     return backward or forward_ad.unpack_dual(x).tangent is not None
+
+
+def uncached(f: Callable, device: torch.device) -> Callable:
+    """f for autocast, if that is on, with the weights lowered anew in every call.
+
+    Autocast keeps a lowered weight, and then autograd adds up its gradients from all the
+    calls of a solve in that low precision.
+    """
+    kind = device.type
+    if not torch.is_autocast_enabled(kind):
+        return f
+    dtype = torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype=dtype, cache_enabled=False)(f)
 
 
 def without_time(f: Callable) -> bool:

@@ -59,7 +59,9 @@ class ForwardPass:
         if _autocast(kind) == self.autocast:
             return f
         on = self.autocast is not None
-        return torch.autocast(kind, dtype=self.autocast, enabled=on)(f)
+        return torch.autocast(
+            kind, dtype=self.autocast, enabled=on, cache_enabled=False
+        )(f)
 
     def _has_its_parameters(self, f: nn.Module) -> bool:
         return all(map(is_, f.parameters(), self.parameters))

@@ -180,14 +180,28 @@ class Settings:
         object.__setattr__(self, name, value)
 
 
+# What torchdiffeq and SciPy call otherwise.
+ELSEWHERE = {
+    "options": "give step_size, first_step, max_step, jumps (for jump_t) and max_steps "
+    "(for max_num_steps) as keywords of their own",
+    "event_fn": "use solve(..., event=g)",
+    "events": "use solve(..., event=g)",
+    "event": "use solve(..., event=g)",
+    "adjoint_method": "the way back takes the method of the way there",
+    "adjoint_options": "check_theta=True puts the parameters into the error norm",
+    "jump_t": "use jumps",
+    "max_num_steps": "use max_steps",
+}
+
+
 def settings_from(keywords: dict) -> Settings:
     """The settings that a solve was given as keywords."""
-    known = Settings.__dataclass_fields__
+    known = ", ".join(Settings.__dataclass_fields__)
     for name, value in keywords.items():
-        if name not in known:
+        if name not in Settings.__dataclass_fields__:
+            advice = ELSEWHERE.get(name, f"it takes {known}")
             raise TypeError(
-                f"{name}={value!r} is not a setting of this solve; it takes "
-                f"{', '.join(known)}"
+                f"{name}={value!r} is not a setting of this solve; {advice}"
             )
     return Settings(**keywords)
 

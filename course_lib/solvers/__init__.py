@@ -9,7 +9,12 @@ mechanics without drift. `in_jax` has the explicit steps in JAX (imported by who
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
-from course_lib.solvers.backward import AdjointDynamics, Quadrature, solve_back
+from course_lib.solvers.backward import (
+    AdjointDynamics,
+    Quadrature,
+    solve_back,
+    sweep_back,
+)
 from course_lib.solvers.checkpoints import (
     CheckpointedSolve,
     Leg,
@@ -23,7 +28,11 @@ from course_lib.solvers.checks import (
 )
 from course_lib.solvers.each import EachSolution, odeint_each, solve_each
 from course_lib.solvers.events import Event, at_event
-from course_lib.solvers.interpolated import InterpolatedSolve, odeint_interpolated
+from course_lib.solvers.interpolated import (
+    AlongThePath,
+    InterpolatedSolve,
+    odeint_interpolated,
+)
 from course_lib.solvers.leapfrog import leapfrog_step, odeint_leapfrog
 from course_lib.solvers.rosenbrock import (
     RODAS5P,
@@ -68,6 +77,7 @@ __all__ = [
     "TSIT5",
     "AdjointDynamics",
     "AdjointSolve",
+    "AlongThePath",
     "ButcherTableau",
     "CheckpointedSolve",
     "EachSolution",
@@ -105,6 +115,7 @@ __all__ = [
     "solve",
     "solve_back",
     "solve_each",
+    "sweep_back",
     "walk",
     "weighted_sum",
 ]

@@ -172,21 +172,28 @@ def two_armed_spirals(
     noise: float = 0.1,
     span: int = 200,
     after: int = 100,
+    shift: float = 0.0,
     seed: int = 0,
 ) -> Spirals:
-    """Noisy, irregular observations of two Archimedean arms, one clockwise, one
-    counter-clockwise.
+    """Noisy, irregular observations of two arms, a clockwise one about (-5, 0), which is
+    a hyperbolic spiral (radius 15 / angle, with the angle falling from 6π + 1 to 1), and
+    a counter-clockwise one about (5, 0), an Archimedean spiral (radius 0.3 angle).
 
     Each arm is 1,000 points over an angle of 6π. Every series is a window that starts
     at a random point of a random arm: `span` points to be observed, of which
-    `observations` are kept at random, and `after` points beyond them.
+    `observations` are kept at random, and `after` points beyond them. So there are only
+    2 (1001 - span - after) different curves. A `shift`, in steps of the grid, moves all
+    points along the arms: with 0.5 they lie midway between those of shift 0, and no
+    curve is one of theirs.
 
     References
     ----------
-    Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5.1.
+    The model and the idea: Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5.1. The
+    curves, their sizes and places: torchdiffeq, examples/latent_ode.py.
     """
     g = generator(seed)
-    angle = torch.linspace(0, 6 * math.pi, 1000)
+    grid = torch.linspace(0, 6 * math.pi, 1000)
+    angle = grid + shift * 6 * math.pi / 999
     back = 6 * math.pi + 1 - angle
     clockwise_arm = 15 / back[:, None] * torch.stack(
         (back.cos(), back.sin()), 1
@@ -201,7 +208,7 @@ def two_armed_spirals(
         clockwise[:, None, None], clockwise_arm[window], counter_arm[window]
     )
     index, values = _observe(clean[:, :span], observations, noise, g)
-    t = angle[: span + after]
+    t = grid[: span + after]
     return Spirals(t, clean, index, values, clockwise, span)
 
 

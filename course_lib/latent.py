@@ -24,6 +24,7 @@ __all__ = [
     "Readings",
     "negative_elbo",
     "readings",
+    "refine",
     "root_mean_square",
 ]
 
@@ -302,3 +303,48 @@ def negative_elbo(
     squares = ((values - decoded) / noise).square().sum(dim=-1)
     misfit = 0.5 * squares.where(seen, 0.0).sum()
     return (misfit + kl_weight * posterior.kl().sum()) / seen.sum()
+
+
+def refine(
+    model: LatentODE | LatentRNN,
+    values: Tensor,
+    times: Tensor,
+    *,
+    noise: float,
+    steps: int = 100,
+    lr: float = 0.05,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The z(0) that explains each series best, shape (B, latent): where the encoder's
+    answer is in doubt, ask the flow.
+
+    Adam walks from the posterior mean down -log p(x | z(0)) - log p(z(0)), through the
+    model as it is: no weight moves, and the encoder gives the start only. Each step costs
+    a solve and its gradient.
+
+    Parameters
+    ----------
+    values, times : Tensor, shapes (B, k, observed) and (B, k)
+    noise : float, standard deviation of the Gaussian likelihood
+    steps, lr : int and float, of Adam
+    mask : Tensor, shape (B, k), bool, False where there is no reading
+
+    Raises
+    ------
+    ValueError
+        For readings that cannot be used, as in `readings`, or noise that is not positive.
+    """
+    if not noise > 0:
+        raise ValueError(f"noise must be positive, got {noise}")
+    values, times, seen = readings(values, times, mask)
+    with torch.no_grad():
+        z0 = model.encoder(values, times, seen).mean
+    z0.requires_grad_()
+    optimizer = torch.optim.Adam([z0], lr=lr)
+    for _ in range(steps):
+        with torch.enable_grad():
+            squares = ((values - model.decode_at(z0, times)) / noise).square()
+            misfit = squares.sum(dim=-1).where(seen, 0.0).sum()
+            (z0.grad,) = torch.autograd.grad(0.5 * (misfit + z0.square().sum()), z0)
+        optimizer.step()
+    return z0.detach()

@@ -530,6 +530,28 @@ def test_the_arms_are_the_ones_described(spirals):
         assert np.allclose(grown, turns * 6 * np.pi / 999, rtol=0, atol=1e-4)
 
 
+def test_there_are_as_many_different_windows_as_starts_on_two_arms():
+    many = data.two_armed_spirals(3000, span=600, after=350, seed=0)
+    assert len(torch.unique(many.clean, dim=0)) == 2 * (1001 - 600 - 350)
+
+
+def test_shifted_windows_lie_midway_between_those_of_the_grid(spirals):
+    """And are none of them: a point of an arm tells the angle, and the angle the start."""
+    between = data.two_armed_spirals(
+        300, observations=30, noise=0.1, span=200, after=100, shift=0.5, seed=3
+    )
+    assert torch.equal(between.clockwise, spirals.clockwise)
+    assert torch.equal(between.t, spirals.t)
+    assert torch.equal(between.index, spirals.index)
+    before, behind = spirals.clean[:, :-1], spirals.clean[:, 1:]
+    midway = (before + behind) / 2
+    step = (behind - before).norm(dim=-1)
+    apart = (between.clean[:, :-1] - midway).norm(dim=-1)
+    # A curve and its chord part by less than h² max|x''| / 8, with |x''| < 50 here.
+    assert (apart < 50 * (6 * math.pi / 999) ** 2 / 8 + 1e-5).all()
+    assert (apart < 0.1 * step).all()
+
+
 @pytest.mark.parametrize("observations", [0, 21])
 def test_no_more_can_be_observed_than_there_is(observations):
     with pytest.raises(

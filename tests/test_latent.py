@@ -1,5 +1,5 @@
 """The latent ODE: its divergence, its encoder's sense of time, its decoder, its bound,
-what it makes of unequal and of bad series, and its rival.
+what it makes of unequal and of bad series, the search for a better z(0), and its rival.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from course_lib.latent import (
     Posterior,
     negative_elbo,
     readings,
+    refine,
     root_mean_square,
 )
 from course_lib.solvers import odeint, solve
@@ -369,6 +370,72 @@ def test_the_size_of_a_series_is_its_root_mean_square_and_never_zero():
     values = torch.stack((3 * torch.ones(5, 2), torch.zeros(5, 2)))
     assert root_mean_square(values).flatten().tolist() == [3.0, 1.0]
     assert root_mean_square(values * math.nan).isnan().all()  # and hides nothing
+
+
+# --- a better z(0) --------------------------------------------------------------------
+
+
+class Linear:
+    """A model whose curves are linear in z(0), and whose encoder knows nothing."""
+
+    def __init__(self, basis: torch.Tensor):
+        self.basis = basis  # (k, observed, latent)
+
+    def encoder(self, values, *_):
+        zero = values.new_zeros(len(values), self.basis.shape[-1])
+        return Posterior(zero, zero)
+
+    def decode_at(self, z0, _):
+        return torch.einsum("kdl,bl->bkd", self.basis, z0)
+
+
+def test_refining_finds_the_ridge_regression_of_a_linear_model():
+    """(AᵀA/σ² + 1) z = Aᵀx/σ² where the gradient vanishes, row by row of the batch."""
+    basis, values, noise = drawn(6, 2, 3), drawn(4, 6, 2, seed=1), 0.5
+    times = torch.arange(6.0).double().expand(4, 6)
+    found = refine(Linear(basis), values, times, noise=noise, steps=3000, lr=0.02)
+    A, x = basis.flatten(0, 1), values.flatten(1)
+    exact = torch.linalg.solve(
+        A.T @ A / noise**2 + torch.eye(3).double(), A.T @ x.T / noise**2
+    ).T
+    assert not found.requires_grad
+    assert torch.allclose(found, exact, rtol=0, atol=1e-6)
+
+
+def test_refining_goes_downhill_from_the_posterior_mean_and_moves_no_weight(
+    model, series
+):
+    values, times = series
+    weights = [p.clone() for p in model.parameters()]
+
+    def objective(z0):
+        misfit = ((model.decode_at(z0, times) - values) / 0.3).square().sum()
+        return 0.5 * (misfit + z0.square().sum())
+
+    with torch.no_grad():  # it brings its own gradients
+        start = model.encoder(values, times).mean
+        none, some, more = (
+            refine(model, values, times, noise=0.3, steps=n) for n in (0, 5, 20)
+        )
+        assert torch.equal(none, start)
+        assert objective(more) < objective(some) < objective(start)
+    for before, p in zip(weights, model.parameters()):
+        assert torch.equal(before, p)
+        assert p.grad is None
+
+
+def test_refining_does_not_look_behind_a_mask(model, ragged):
+    values, times, mask = ragged
+    other = values.nan_to_num(1e30), times.nan_to_num(-5.0)
+    found = refine(model, values, times, noise=0.3, mask=mask, steps=5)
+    assert found.isfinite().all()
+    assert torch.equal(found, refine(model, *other, noise=0.3, mask=mask, steps=5))
+
+
+@pytest.mark.parametrize("noise", [0.0, -0.3, math.nan])
+def test_refining_believes_in_some_noise(model, series, noise):
+    with pytest.raises(ValueError, match="noise must be positive"):
+        refine(model, *series, noise=noise)
 
 
 # --- the rival ------------------------------------------------------------------------

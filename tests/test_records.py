@@ -201,6 +201,14 @@ def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
         assert all(errors[part] is None for part in errors.keys() - known)
         # Solved at 1e-3, in steps that rounding may move.
         assert {part: errors[part] for part in known} == pytest.approx(known, rel=0.01)
+    known = recipe.draw(8000, observations=100, seed=record["seed"])
+    more = recipe.more(model, series, known, scaled=recipe.scaled)
+    for name, expected in more.items():
+        if name == "ground":
+            for k, parts in expected.items():
+                assert record[name][k] == pytest.approx(parts, rel=0.01)
+        else:
+            assert record[name] == pytest.approx(expected, rel=0.05, abs=1e-3)
     assert measuring.count_parameters(model) == record["parameters"]
 
 

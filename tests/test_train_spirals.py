@@ -56,6 +56,47 @@ def test_errors_are_those_of_the_parts_they_are_named_after():
     assert parts == pytest.approx(200 * found["span"] ** 2)
 
 
+def test_new_ground_is_what_no_training_span_reaches():
+    """Windows start at most at point 700 of an arm, so no span goes past point 899."""
+    known = data.two_armed_spirals(8000, seed=0)
+    test = data.two_armed_spirals(500, seed=1)
+    new = train_spirals.new_ground(test, known)
+    assert not new[:, : test.span].any()
+    arms = {arm: known.clean[known.clockwise == arm] for arm in (False, True)}
+    for arm, windows in arms.items():
+        ends = windows[:, known.span - 1]
+        reached = max((ends - torch.tensor([5.0 - 10 * arm, 0.0])).norm(dim=1))
+        curves = test.clean[test.clockwise == arm]
+        radius = (curves - torch.tensor([5.0 - 10 * arm, 0.0])).norm(dim=-1)
+        assert torch.equal(radius > reached + 1e-5, new[test.clockwise == arm])
+
+
+def test_the_error_after_the_span_is_that_on_known_and_on_new_ground():
+    known = data.two_armed_spirals(300, observations=100, seed=0)
+    test = data.two_armed_spirals(200, observations=100, seed=1)
+    torch.manual_seed(0)
+    model = latent.LatentODE(latent=3, hidden=8, width=8)
+    found = train_spirals.by_ground(model, test, known, scaled=False)
+    share = found["new_share"]
+    assert 0 < share < 0.5
+    assert 0 < found["same_curves"] < 200
+    for k in train_spirals.COUNTS:
+        after = train_spirals.spiral_errors(model, test, k, scaled=False)["after"]
+        on = found["ground"][str(k)]
+        parts = (1 - share) * on["known"] ** 2 + share * on["new"] ** 2
+        assert parts == pytest.approx(after**2, rel=1e-5)
+
+
+def test_the_errors_of_all_series_make_the_error_after_the_half():
+    test = data.diverse_spirals(40, observations=100, seed=1)
+    torch.manual_seed(0)
+    model = latent.LatentODE(latent=3, hidden=8, width=8)
+    each = train_spirals.each_after(model, test, test, scaled=True)["after_each"]
+    after = train_spirals.spiral_errors(model, test, 50, scaled=True)["after"]
+    assert len(each) == 40
+    assert sum(x**2 for x in each) / 40 == pytest.approx(after**2, rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", train_spirals.RECIPES)
 def test_the_rival_has_as_many_parameters_within_two_percent(kind):
     recipe = train_spirals.RECIPES[kind]

@@ -37,6 +37,9 @@ class Recipe:
     scaled : bool, whether series are divided by their root mean square
     latent, hidden, width, jump : int, sizes of the latent state, the encoder, the
         field and the rival's decoder
+    more : callable ``more(model, test, known, scaled=) -> dict``, what a row says
+        beyond the RMSE
+    test : str, what the test series have in common with those of the training
     """
 
     draw: Callable[..., data.Spirals]
@@ -49,16 +52,8 @@ class Recipe:
     hidden: int
     width: int
     jump: int
-
-
-DIVERSE = Recipe(data.diverse_spirals, 0.02, 0.1, 20, 0.5, True, 8, 96, 96, 61)
-RECIPES = {
-    "two-armed": Recipe(data.two_armed_spirals, 0.2, 0.2, 1, 0.0, False, 6, 64, 64, 41),
-    "diverse": DIVERSE,
-    "diverse, not scaled": replace(DIVERSE, scaled=False),
-    "diverse, not growing": replace(DIVERSE, growth=0.0),
-    "diverse, neither": replace(DIVERSE, scaled=False, growth=0.0),
-}
+    more: Callable[..., dict]
+    test: str
 
 
 def build(recipe: Recipe, model: str) -> Model:
@@ -86,14 +81,8 @@ def spiral_errors(
     dict : "seen" at the moments of the readings, "unseen" at the others of the observed
         stretch (None if there are none), "span" at all of them, "after" beyond it
     """
-    index, values = data.thin(series.index, series.values, k, seed=0)
-    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
-    z0 = model.encoder(values / scale, series.t[index]).mean
-    if isinstance(model, latent.LatentODE):
-        curves = model.decode(z0, series.t)
-    else:
-        curves = curves_of_jumps(model, z0, series, index)
-    squares = (scale * curves - series.clean).square().mean(-1)
+    curves, index = curves_from(model, series, k, scaled=scaled)
+    squares = (curves - series.clean).square().mean(-1)
     inside, after = squares.split((series.span, squares.shape[1] - series.span), dim=1)
     seen = torch.zeros_like(inside, dtype=torch.bool).scatter_(1, index, True)
     parts = {"seen": inside[seen], "unseen": inside[~seen], "span": inside}
@@ -101,6 +90,23 @@ def spiral_errors(
         name: part.mean().sqrt().item() if part.numel() else None
         for name, part in (parts | {"after": after}).items()
     }
+
+
+@torch.no_grad()
+def curves_from(
+    model: Model, series: data.Spirals, k: int, *, scaled: bool
+) -> tuple[Tensor, Tensor]:
+    """The curve of each series at every time, shape (n, T, 2), from `k` of its readings,
+    and which they are, shape (n, k).
+    """
+    index, values = data.thin(series.index, series.values, k, seed=0)
+    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
+    z0 = model.encoder(values / scale, series.t[index]).mean
+    if isinstance(model, latent.LatentODE):
+        curves = model.decode(z0, series.t)
+    else:
+        curves = curves_of_jumps(model, z0, series, index)
+    return scale * curves, index
 
 
 def curves_of_jumps(
@@ -132,6 +138,80 @@ def curves_of_jumps(
     return curves
 
 
+def by_ground(
+    model: Model, test: data.Spirals, known: data.Spirals, *, scaled: bool
+) -> dict:
+    """The error after the span, split: "known" ground is what the span of some training
+    series covers, "new" the rest.
+
+    Returns
+    -------
+    dict : "ground", for each number of readings the RMSE on both; "new_share", the
+        share of the points after the span that are new; "same_curves", how many test
+        series have the curve of a training series
+    """
+    new = new_ground(test, known)[:, test.span :]
+    found = {}
+    for k in COUNTS:
+        curves, _ = curves_from(model, test, k, scaled=scaled)
+        squares = (curves - test.clean).square().mean(-1)[:, test.span :]
+        parts = {"known": squares[~new], "new": squares[new]}
+        found[str(k)] = {
+            name: part.mean().sqrt().item() for name, part in parts.items()
+        }
+    curves_known = {curve.numpy().tobytes() for curve in known.clean}
+    same = sum(curve.numpy().tobytes() in curves_known for curve in test.clean)
+    share = new.float().mean().item()
+    return dict(ground=found, new_share=share, same_curves=same)
+
+
+def new_ground(test: data.Spirals, known: data.Spirals) -> Tensor:
+    """Where the two arms of `test` lie further out than every span of `known`, shape
+    (n, T), bool. Both arms move outwards all the time.
+    """
+
+    def radius(series: data.Spirals) -> Tensor:
+        centre = torch.where(series.clockwise, -5.0, 5.0)[:, None]
+        return torch.hypot(series.clean[..., 0] - centre, series.clean[..., 1])
+
+    spans, border = radius(known)[:, : known.span], torch.zeros(len(test.clean), 1)
+    for arm in (False, True):
+        border[test.clockwise == arm] = spans[known.clockwise == arm].max()
+    return radius(test) > border
+
+
+def each_after(model: Model, test: data.Spirals, _, *, scaled: bool) -> dict:
+    """The RMSE of each series after the span, from 50 readings: "after_each", in the
+    order of `test`, to four digits.
+    """
+    curves, _ = curves_from(model, test, 50, scaled=scaled)
+    squares = (curves - test.clean).square().mean(-1)[:, test.span :]
+    return dict(after_each=[float(f"{x:.4g}") for x in squares.mean(1).sqrt().tolist()])
+
+
+# --- recipes --------------------------------------------------------------------------
+
+DIVERSE = Recipe(
+    data.diverse_spirals,
+    *(0.02, 0.1, 20, 0.5, True),
+    *(8, 96, 96, 61),
+    more=each_after,
+    test="1,000 series of another seed: other curves",
+)
+RECIPES = {
+    "two-armed": Recipe(
+        data.two_armed_spirals,
+        *(0.2, 0.2, 1, 0.0, False),
+        *(6, 64, 64, 41),
+        more=by_ground,
+        test="1,000 series of another seed: nearly all curves of the training, read anew",
+    ),
+    "diverse": DIVERSE,
+    "diverse, not scaled": replace(DIVERSE, scaled=False),
+    "diverse, not growing": replace(DIVERSE, growth=0.0),
+    "diverse, neither": replace(DIVERSE, scaled=False, growth=0.0),
+}
+
 # --- training -------------------------------------------------------------------------
 
 
@@ -161,10 +241,11 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
         data=args.data,
         model=args.model,
         train="8,000 series, 100 readings each, of which every batch keeps some",
-        test="1,000 series of another seed",
+        test=recipe.test,
         rmse={
             str(k): spiral_errors(model, test, k, scaled=recipe.scaled) for k in COUNTS
         },
+        **recipe.more(model, test, known, scaled=recipe.scaled),
     )
     return model, history, found
 

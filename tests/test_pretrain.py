@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from course_lib import data, models, records, training
-from tools import pretrain, train_digits, train_fashion
+from tools import pretrain, train_digits, train_fashion, train_starts
 
 
 def order(**settings) -> argparse.Namespace:
@@ -79,3 +79,35 @@ def test_the_clothes_are_looked_at_now_and_then_and_at_the_end(monkeypatch):
     assert min(calls) >= 8  # tsit5: two to begin with, six a step
     assert [step for step, _ in scores] == [0, 2, 3]
     assert all(0 <= share <= 1 for _, share in scores)
+
+
+def test_two_starts_of_a_seed_differ_in_the_last_norm_of_the_field_alone():
+    found = []
+    for start in train_starts.STARTS:
+        training.seed(0)
+        found.append(train_starts.model_from(start).state_dict())
+    usual, slow = found
+    (differs,) = [key for key in usual if not torch.equal(usual[key], slow[key])]
+    assert differs == "body.f.norm3.weight"
+    torch.testing.assert_close(slow[differs], 0.1 * usual[differs])
+
+
+def test_a_start_counts_the_solve_of_every_step():
+    training.seed(0)
+    model = train_starts.model_from(0.1)
+    calls, losses = train_starts.descend(model, order(steps=2))
+    assert len(calls) == len(losses) == 2
+    assert all(
+        (n - 2) % 3 == 0 for n in calls
+    )  # bosh3: two to begin with, three a step
+
+
+def test_the_recorded_starts_are_three_seeds_of_each_and_say_how_they_were_made():
+    rows = records.results("starts")["rows"]
+    assert sorted((row["start"], row["seed"]) for row in rows) == sorted(
+        (start, seed) for start in train_starts.STARTS for seed in range(3)
+    )
+    for row in rows:
+        assert row["command"].startswith("python -m tools.pretrain starts ")
+        assert len(row["calls"]) == 10 * len(row["losses"]) == 150
+        assert {"device", "seconds", "recipe", "solver", "train"} <= row.keys()

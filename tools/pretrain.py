@@ -2,6 +2,7 @@
 
     python -m tools.pretrain mnist --model odenet --epochs 5 --seed 0
     python -m tools.pretrain mnist-costs
+    python -m tools.pretrain starts --steps 150 --seed 0
     python -m tools.pretrain spirals --data two-armed --model ode --seed 0
     python -m tools.pretrain fashion --epochs 3 --seed 0 --name fashion_odenet
 
@@ -19,7 +20,7 @@ import statistics
 import torch
 
 from course_lib import measuring, models, records, training
-from tools import train_digits, train_fashion, train_spirals
+from tools import train_digits, train_fashion, train_spirals, train_starts
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -52,6 +53,10 @@ def main() -> None:
     costs = commands.add_parser("mnist-costs", help="time and memory of a step of each")
     costs.set_defaults(run=train_digits.measure)
     costs.add_argument("--rounds", type=int, default=10)
+    starts = commands.add_parser("starts", help="an ODE-Net's first steps, two starts")
+    starts.set_defaults(run=train_starts.compare)
+    starts.add_argument("--steps", type=int, default=150)
+    starts.add_argument("--lr", type=float, default=0.05)
     spirals = commands.add_parser(
         "spirals", help="a latent ODE or its rival on a set of spirals"
     )
@@ -69,7 +74,7 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (mnist, costs, spirals, fashion):
+    for command in (mnist, costs, starts, spirals, fashion):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

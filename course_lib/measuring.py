@@ -92,7 +92,7 @@ def counted_calls(*fields: nn.Module) -> Iterator[Tally]:
             hook.remove()
 
 
-def thinned(counts: Sequence[int], every: int) -> list[float]:
+def thinned(counts: Sequence[float], every: int) -> list[float]:
     """Means over stretches of `every` entries, rounded to hundredths; what is left at
     the end is dropped. Nothing if nothing was counted.
     """

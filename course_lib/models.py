@@ -431,15 +431,20 @@ def digit_model(name: str) -> nn.Module:
 # --- clothes ----------------------------------------------------------------------------
 
 
-def fashion_odenet(*, odeint: Callable = odeint, **solver_settings) -> nn.Sequential:
+def fashion_odenet(
+    *,
+    activation: Callable = nn.ReLU,
+    odeint: Callable = odeint,
+    **solver_settings,
+) -> nn.Sequential:
     """A small ODE-Net for Fashion-MNIST: images (B, 1, 28, 28) to logits (B, 10).
 
     One convolution makes a state of 2028 numbers, which flows through a narrow network
-    (2028-16-16-2028) and is read off by one linear layer. tsit5 at tolerance 1e-3
-    unless `solver_settings` say otherwise.
+    (2028-16-16-2028, with `activation` between its layers) and is read off by one linear
+    layer. tsit5 at tolerance 1e-3 unless `solver_settings` say otherwise.
     """
     settings = solver_settings or dict(method="tsit5", rtol=1e-3, atol=1e-3)
-    f = MLPDynamics(2028, (16, 16), activation=nn.ReLU)
+    f = MLPDynamics(2028, (16, 16), activation=activation)
     return nn.Sequential(
         nn.Conv2d(1, 3, 3),  # (B, 3, 26, 26)
         nn.ReLU(),

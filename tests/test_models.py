@@ -390,6 +390,12 @@ def test_the_fashion_odenet_learns_through_tsit5_at_a_tolerance_of_a_thousandth(
     assert net[3].solver_settings == {"method": "tsit5", "rtol": 1e-3, "atol": 1e-3}
 
 
+def test_the_field_of_the_fashion_odenet_has_the_activation_that_is_asked_for():
+    kinds = [type(part) for part in models.fashion_odenet(activation=nn.Tanh)[3].f.net]
+    assert kinds == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
+    assert nn.ReLU in map(type, models.fashion_odenet()[3].f.net)
+
+
 @pytest.mark.parametrize("depth", [0, -2, 1.5])
 def test_a_network_without_layers_is_refused(depth):
     with pytest.raises(ValueError, match="depth must be a positive whole number"):

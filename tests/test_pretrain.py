@@ -63,7 +63,10 @@ def test_the_adjoint_calls_the_field_of_a_digit_classifier_on_the_way_back_too()
     assert min(*forward, *backward) > 0
 
 
-def test_the_clothes_are_looked_at_now_and_then_and_at_the_end(monkeypatch):
+@pytest.mark.parametrize("rate", ["cycle", "constant"])
+def test_the_held_out_clothes_are_looked_at_now_and_then_and_at_the_end(
+    monkeypatch, rate
+):
     monkeypatch.setattr(train_fashion, "BETWEEN", 2)
     training.seed(0)
     clothes = data.ImageSet(torch.rand(6, 1, 28, 28), torch.arange(6), "six")
@@ -72,7 +75,7 @@ def test_the_clothes_are_looked_at_now_and_then_and_at_the_end(monkeypatch):
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
     assert images.std().item() == pytest.approx(1, rel=1e-5)
     assert labels.tolist() == [0, 1, 2, 3, 4, 5]
-    model, args = models.fashion_odenet().to(training.device()), order()
+    model, args = models.fashion_odenet().to(training.device()), order(rate=rate)
     args.epochs = 3  # of one batch each
     history, calls, scores = train_fashion.descend(model, half, half, args)
     assert len(history.losses) == len(calls) == 3
@@ -111,3 +114,51 @@ def test_the_recorded_starts_are_three_seeds_of_each_and_say_how_they_were_made(
         assert row["command"].startswith("python -m tools.pretrain starts ")
         assert len(row["calls"]) == 10 * len(row["losses"]) == 150
         assert {"device", "seconds", "recipe", "solver", "train"} <= row.keys()
+
+
+def test_without_held_out_clothes_there_is_nothing_to_look_at():
+    training.seed(0)
+    half = torch.rand(2, 1, 28, 28), torch.arange(2)
+    none = half[0][:0], half[1][:0]
+    model, args = train_fashion.build("linear"), order(rate="constant")
+    _, calls, scores = train_fashion.descend(model, half, none, args)
+    assert (len(calls), scores) == (2, [])
+
+
+def test_a_field_that_ends_in_a_relu_has_no_negative_derivative():
+    training.seed(0)
+    state = torch.randn(3, 2028)
+    ends = {
+        end: train_fashion.build(end)[3].f(0.0, state) for end in ("linear", "relu")
+    }
+    assert ends["relu"].min() == 0
+    assert ends["linear"].min() < 0
+    assert ends["relu"].max() > 0
+
+
+def clothes(train: bool) -> data.ImageSet:
+    generator = data.generator(int(train))
+    images = torch.rand(12, 1, 28, 28, generator=generator)
+    return data.ImageSet(images, torch.arange(12) % 10, "train" if train else "test")
+
+
+@pytest.mark.parametrize("name", [None, "tailor"])
+def test_the_test_clothes_are_looked_at_only_for_a_model_that_is_stored(
+    monkeypatch, name
+):
+    asked = []
+
+    def drawn(train: bool, *, full: bool) -> data.ImageSet:
+        assert full
+        asked.append(train)
+        return clothes(train)
+
+    monkeypatch.setattr(data, "fashion_mnist", drawn)
+    training.seed(0)
+    args = order(rate="constant", end="linear", images=10, hold=4, name=name)
+    _, history, found = train_fashion.train(args)
+    assert len(history.losses) == 2  # two passes of one batch of six
+    assert (found["images"], found["held_out"]) == (10, 4)
+    assert [step for step, _ in found["held_accuracy_by_step"]] == [0, 2]
+    assert asked == ([True, False] if name else [True])
+    assert ("test_accuracy" in found) == bool(name)

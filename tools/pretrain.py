@@ -4,7 +4,7 @@
     python -m tools.pretrain mnist-costs
     python -m tools.pretrain starts --steps 150 --seed 0
     python -m tools.pretrain spirals --data two-armed --model ode --seed 0
-    python -m tools.pretrain fashion --epochs 3 --seed 0 --name fashion_odenet
+    python -m tools.pretrain fashion --epochs 3 --hold 5000 --name fashion_odenet
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -68,7 +68,11 @@ def main() -> None:
     spirals.add_argument("--model", choices=["ode", "rnn"], default="ode")
     fashion = commands.add_parser("fashion", help="the ODE-Net for clothes, all 60,000")
     fashion.set_defaults(train=train_fashion.train, epochs=3, lr=1e-2)
-    fashion.set_defaults(results="fashion", by=("seed",))
+    fashion.set_defaults(results="fashion", by=train_fashion.BY)
+    fashion.add_argument("--end", choices=["linear", "relu"], default="linear")
+    fashion.add_argument("--rate", choices=["cycle", "constant"], default="cycle")
+    fashion.add_argument("--images", type=int, default=60_000, help="the first of them")
+    fashion.add_argument("--hold", type=int, default=0, help="how many are held out")
     for command in (mnist, spirals, fashion):
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)

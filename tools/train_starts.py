@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from course_lib import data, measuring, models, records, training
 from course_lib.solvers import odeint
+from tools.train_digits import fields_of
 
 STRETCH = 10  # training steps to a mean of the losses
 SIZE = 32  # images in a batch
@@ -48,7 +49,9 @@ def model_from(start: float) -> nn.Module:
     gradient goes back through the steps.
     """
     model = models.digit_odenet(odeint=odeint, method="bosh3", rtol=1e-3, atol=1e-3)
-    nn.init.constant_(model.body.f.norm3.weight, start)
+    for part in model.modules():
+        if isinstance(part, models.ConvDynamics):
+            nn.init.constant_(part.norm3.weight, start)
     return model.to(training.device())
 
 
@@ -73,6 +76,6 @@ def descend(
         calls.append(tally.calls)
         return F.cross_entropy(logits, y)
 
-    with measuring.counted_calls(model.body.f) as tally:
+    with measuring.counted_calls(*fields_of(model)) as tally:
         history = training.fit(model, batches, loss, sgd)
     return calls, list(history.losses)

@@ -220,3 +220,10 @@ def test_the_stored_fashion_odenet_sorts_clothes_as_well_as_its_record_says():
     assert score == pytest.approx(record["test_accuracy"], abs=0.001)
     assert record["test_accuracy"] >= 0.86
     assert measuring.count_parameters(model) == record["parameters"]
+
+
+def test_the_stored_fashion_odenet_is_the_choice_of_the_held_out_images():
+    rows = [row for row in records.results("fashion")["rows"] if row["held_out"]]
+    best = max(rows, key=lambda row: row["held_accuracy_by_step"][-1][1])
+    assert len(rows) == 3
+    assert records.load_model(models.fashion_odenet(), "fashion_odenet") == best

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.models import MLPDynamics, check_states
-from course_lib.solvers import odeint
+from course_lib.solvers import check_positive, odeint
 
 __all__ = [
     "BackwardEncoder",
@@ -295,14 +295,18 @@ def negative_elbo(
     ValueError
         For readings that cannot be used, as in `readings`, or noise that is not positive.
     """
-    if not noise > 0:
-        raise ValueError(f"noise must be positive, got {noise}")
+    check_positive("noise", noise, "it is a standard deviation")
     values, times, seen = readings(values, times, mask)
     posterior = model.encoder(values, times, seen)
     decoded = model.decode_at(posterior.sample(), times)
-    squares = ((values - decoded) / noise).square().sum(dim=-1)
-    misfit = 0.5 * squares.where(seen, 0.0).sum()
+    misfit = _misfit(decoded, values, seen, noise)
     return (misfit + kl_weight * posterior.kl().sum()) / seen.sum()
+
+
+def _misfit(decoded: Tensor, values: Tensor, seen: Tensor, noise: float) -> Tensor:
+    """-log p(readings | decoded), summed over those that are seen, up to a constant."""
+    squares = ((values - decoded) / noise).square().sum(dim=-1)
+    return 0.5 * squares.where(seen, 0.0).sum()
 
 
 def refine(
@@ -334,8 +338,7 @@ def refine(
     ValueError
         For readings that cannot be used, as in `readings`, or noise that is not positive.
     """
-    if not noise > 0:
-        raise ValueError(f"noise must be positive, got {noise}")
+    check_positive("noise", noise, "it is a standard deviation")
     values, times, seen = readings(values, times, mask)
     with torch.no_grad():
         z0 = model.encoder(values, times, seen).mean
@@ -343,8 +346,7 @@ def refine(
     optimizer = torch.optim.Adam([z0], lr=lr)
     for _ in range(steps):
         with torch.enable_grad():
-            squares = ((values - model.decode_at(z0, times)) / noise).square()
-            misfit = squares.sum(dim=-1).where(seen, 0.0).sum()
-            (z0.grad,) = torch.autograd.grad(0.5 * (misfit + z0.square().sum()), z0)
+            misfit = _misfit(model.decode_at(z0, times), values, seen, noise)
+            (z0.grad,) = torch.autograd.grad(misfit + 0.5 * z0.square().sum(), z0)
         optimizer.step()
     return z0.detach()

@@ -521,3 +521,10 @@ def test_fixed_steps_that_the_clock_cannot_tell_apart_are_refused(
     assert "the next number is 0.125 away; count time from another origin" in message
     # One step is a step, however short.
     assert solver(lambda t, y: -y, step_size=200.0, **case).isfinite().all()
+
+
+@pytest.mark.parametrize("solver", SECOND_WAYS.values(), ids=list(SECOND_WAYS))
+def test_in_an_interval_of_no_length_parameters_have_a_gradient_of_zero(solver):
+    f = Autonomous(torch.nn.Linear(2, 2))
+    solver(f, torch.ones(2), [4.0, 4.0]).sum().backward()
+    assert [p.grad.abs().sum().item() for p in f.parameters()] == [0.0, 0.0]

@@ -23,13 +23,12 @@ from course_lib.solvers.forward_pass import (
     applied,
     refuse_second_derivatives,
     remember,
-    require_something_known,
 )
 from course_lib.solvers.jumps import one_sided
 from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.rosenbrock import Tableau
 from course_lib.solvers.settings import Settings, check_whole, settings_from
-from course_lib.solvers.solve import observed, odeint, walk
+from course_lib.solvers.solve import observed, walk
 from course_lib.solvers.steps import Step, take_step, to_float
 
 __all__ = ["CheckpointedSolve", "Leg", "odeint_checkpointed", "repeat_steps"]
@@ -89,11 +88,7 @@ def odeint_checkpointed(
         advice = "leave it out to keep about √n of n states"
         checkpoints = check_whole("checkpoints", checkpoints, advice)
     params = parameters_of(f, adjoint_params)
-    if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
-        return odeint(f, y0, times, **settings)
-    ys = applied(CheckpointedSolve, f, chosen, checkpoints, times, y0, *params)
-    require_something_known(f, y0, times, params)
-    return ys
+    return applied(CheckpointedSolve, f, times, y0, params, chosen, checkpoints)
 
 
 class Leg(NamedTuple):
@@ -125,7 +120,8 @@ class CheckpointedSolve(torch.autograd.Function):
                 pieces += observed(step, settings.tableau, wanted)
                 first, last = last, last + len(wanted)
                 legs.append(Leg(step.t, step.t_next, step.h, first, last))
-            ys = torch.cat(pieces)
+            # Without a step all times are one: the solution is y0 at each.
+            ys = torch.cat(pieces if legs else pieces * len(t))
             if legs:
                 kept.append(step.y_next)  # what repeating the last stretch must give
         ctx.there, ctx.settings = remember(f, y0.device), settings
@@ -140,9 +136,8 @@ class CheckpointedSolve(torch.autograd.Function):
         t, *saved = ctx.saved_tensors
         kept, params = saved[: ctx.states], saved[ctx.states :]
         t = t.detach().requires_grad_(ctx.needs_input_grad[3])
-        wanted = [
-            x for x in (*params, t) if x.requires_grad
-        ]  # one may be frozen by now
+        # One may be frozen by now.
+        wanted = [x for x in (*params, t) if x.requires_grad]
         sums, lam = [torch.zeros_like(x) for x in wanted], torch.zeros_like(grad_ys[0])
         f = ctx.there.field()
         for i in reversed(range(len(kept) - 1)):
@@ -164,7 +159,8 @@ class CheckpointedSolve(torch.autograd.Function):
                     total.add_(grad)
         found = iter(sums)
         grads = [next(found) if x.requires_grad else None for x in (*params, t)]
-        return None, None, None, grads.pop(), lam + grad_ys[0], *grads
+        at_start = grad_ys[0] if ctx.legs else grad_ys.sum(dim=0)
+        return None, None, None, grads.pop(), lam + at_start, *grads
 
 
 def repeat_steps(

@@ -23,7 +23,6 @@ __all__ = [
     "forgotten_tensors",
     "refuse_second_derivatives",
     "remember",
-    "require_something_known",
 ]
 
 
@@ -146,7 +145,42 @@ def remember(f: Callable, device: torch.device) -> ForwardPass:
     return ForwardPass(f, parameters, frozen, training, device, autocast)
 
 
-def require_something_known(
+def _autocast(kind: str) -> torch.dtype | None:
+    """The type of the autocast that is on, if one is."""
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+
+
+def _lent(f: nn.Module, parameters: dict[str, Tensor], t: Tensor, y: Tensor) -> Tensor:
+    return torch.func.functional_call(f, parameters, (t, y))
+
+
+def applied(
+    solve: type[torch.autograd.Function],
+    f: Callable,
+    times: Tensor,
+    y0: Tensor,
+    params: Sequence[Tensor],
+    *how,
+) -> Tensor:
+    """``solve.apply(f, *how, times, y0, *params)``, if a gradient that is wanted can pass;
+    with our own words where torch.func cannot follow.
+    """
+    try:
+        ys = solve.apply(f, *how, times, y0, *params)
+    except RuntimeError as error:
+        if "setup_context" not in str(error):
+            raise
+        raise RuntimeError(
+            "the transforms of torch.func do not go through odeint_adjoint, "
+            "odeint_interpolated and odeint_checkpointed, whose backward pass is a solve "
+            "of its own; use torch.autograd.grad, or odeint, which grad, jacrev and jvp "
+            "go through"
+        ) from error
+    _require_something_known(f, y0, times, params)
+    return ys
+
+
+def _require_something_known(
     f: Callable, y0: Tensor, times: Tensor, params: Sequence[Tensor]
 ) -> None:
     """Refuse a solve that no gradient would pass, of an f that has one to give.
@@ -158,29 +192,6 @@ def require_something_known(
         return
     dy = GuardedField(f, y0)(times[0].item(), y0)
     remember(f, y0.device).require_known(dy, ())
-
-
-def _autocast(kind: str) -> torch.dtype | None:
-    """The type of the autocast that is on, if one is."""
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-
-
-def _lent(f: nn.Module, parameters: dict[str, Tensor], t: Tensor, y: Tensor) -> Tensor:
-    return torch.func.functional_call(f, parameters, (t, y))
-
-
-def applied(solve: type[torch.autograd.Function], *arguments) -> Tensor:
-    """``solve.apply(*arguments)``, with our own words where torch.func cannot follow."""
-    try:
-        return solve.apply(*arguments)
-    except RuntimeError as error:
-        if "setup_context" not in str(error):
-            raise
-        raise RuntimeError(
-            "the transforms of torch.func do not go through odeint_adjoint and "
-            "odeint_checkpointed, whose backward pass is a solve of its own; use "
-            "torch.autograd.grad, or odeint, which grad, jacrev and jvp go through"
-        ) from error
 
 
 def refuse_second_derivatives(name: str) -> None:

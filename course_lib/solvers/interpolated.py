@@ -35,11 +35,10 @@ from course_lib.solvers.forward_pass import (
     applied,
     refuse_second_derivatives,
     remember,
-    require_something_known,
 )
 from course_lib.solvers.parts import takes_parts
 from course_lib.solvers.settings import Settings, settings_from
-from course_lib.solvers.solve import observed, odeint, walk
+from course_lib.solvers.solve import observed, walk
 from course_lib.solvers.stages import weighted_sums
 from course_lib.solvers.steps import Step, to_float
 
@@ -89,11 +88,7 @@ def odeint_interpolated(
     times, forward = check_problem(f, y0, t, settings_from(settings))
     plan = adjoint_plan(forward, adjoint_rtol, adjoint_atol, check_theta, parts=1)
     params = parameters_of(f, adjoint_params)
-    if len(times) > 1 and times[0] == times[-1]:  # no way to go, none to come back
-        return odeint(f, y0, times, **settings)
-    ys = applied(InterpolatedSolve, f, plan, times, y0, *params)
-    require_something_known(f, y0, times, params)
-    return ys
+    return applied(InterpolatedSolve, f, times, y0, params, plan)
 
 
 class InterpolatedSolve(torch.autograd.Function):
@@ -102,16 +97,15 @@ class InterpolatedSolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, f, plan, t, y0, *params):
         """The solution at the times t, computed without a graph; kept is its path."""
-        field, pieces, last_dy = GuardedField(f, y0), [y0[None]], y0
+        field, pieces, step = GuardedField(f, y0), [y0[None]], None
         ends, polynomials = [t[0].item()], []
         with torch.no_grad():
             for step, wanted in walk(field, y0, t, plan.forward):
                 pieces += observed(step, plan.forward.tableau, wanted)
                 polynomials.append(polynomial(step, field, plan.forward))
                 ends.append(to_float(step.t_next))
-            ys = torch.cat(pieces)
-            if len(t) > 1:
-                last_dy = last_slope(field, step, plan.forward)
+            ys = torch.cat(pieces if step else pieces * len(t))
+            last_dy = last_slope(field, step, plan.forward) if step else y0
         ctx.there, ctx.plan, ctx.ends = remember(f, y0.device), plan, ends
         ctx.save_for_backward(t, ys, last_dy, *polynomials, *params)
         return ys

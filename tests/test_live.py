@@ -324,6 +324,7 @@ def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):
     status = page.locator(".live-status")
     expect(status).to_contain_text("clockwise (swept area")
     page.get_by_label("Method").select_option("euler")
+    expect(status).to_contain_text("Euler, h = 0.25")  # the slider is there by now
     page.get_by_label("Step size h").press("End")
     expect(status).to_contain_text("Euler, h = 2: 2 steps, 2 evaluations of f")
     assert float(status.inner_text().rpartition("off by ")[2].rstrip(".")) > 0.01

@@ -63,6 +63,25 @@ def test_the_adjoint_calls_the_field_of_a_digit_classifier_on_the_way_back_too()
     assert min(*forward, *backward) > 0
 
 
+@pytest.mark.parametrize("hold", [0, 4])
+def test_the_test_digits_are_looked_at_only_if_none_are_held_out(monkeypatch, hold):
+    asked = []
+
+    def drawn(train: bool, *, full: bool) -> data.ImageSet:
+        assert full
+        asked.append(train)
+        return clothes(train)
+
+    monkeypatch.setattr(data, "mnist", drawn)
+    training.seed(0)
+    args = order(model="one block", start=None, hold=hold)
+    _, history, found = train_digits.train(args)
+    assert len(history.losses) == 2  # two passes of one batch
+    assert asked == ([True] if hold else [True, False])
+    assert ("held_accuracy" in found) == bool(hold)
+    assert ("test_accuracy" in found) == ("misread" in found) == (not hold)
+
+
 @pytest.mark.parametrize("rate", ["cycle", "constant"])
 def test_the_held_out_clothes_are_looked_at_now_and_then_and_at_the_end(
     monkeypatch, rate

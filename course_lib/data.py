@@ -21,7 +21,7 @@ import random
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +163,16 @@ class Spirals:
     def times(self) -> Tensor:
         """The observation times, shape (n, k), different for every series."""
         return self.t[self.index]
+
+    def read_anew(
+        self, k: int, *, noise: float, share: float = 1.0, seed: int = 0
+    ) -> Spirals:
+        """The same curves with other readings: `k` points of the first `share` of the
+        span, at random.
+        """
+        stretch = self.clean[:, : round(share * self.span)]
+        index, values = _observe(stretch, k, noise, generator(seed))
+        return replace(self, index=index, values=values)
 
 
 def two_armed_spirals(

@@ -630,6 +630,17 @@ def test_a_window_must_fit_into_the_series(points, every):
 # --- diverse spirals ------------------------------------------------------------------
 
 
+def test_curves_that_are_read_anew_stay_and_are_read_in_the_stretch_asked_for(spirals):
+    again = spirals.read_anew(7, noise=0.0, share=0.25, seed=3)
+    assert again.clean is spirals.clean
+    assert again.index.shape == (len(spirals.clean), 7)
+    assert again.index.max() < spirals.span / 4
+    exact = spirals.clean.gather(1, again.index[..., None].expand(-1, -1, 2))
+    torch.testing.assert_close(again.values, exact)
+    with pytest.raises(ValueError, match="between 1 and"):
+        spirals.read_anew(round(spirals.span / 4) + 1, noise=0.0, share=0.25)
+
+
 def systems_of(spirals: data.Spirals) -> torch.Tensor:
     """The matrices W, found again from three neighbouring points of each curve."""
     curves = spirals.clean.double()

@@ -7,6 +7,7 @@ Chen, Rubanova, Bettencourt, Duvenaud 2018, section 5. Rubanova, Chen, Duvenaud 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.models import MLPDynamics, check_states
-from course_lib.solvers import check_positive, odeint
+from course_lib.solvers import RK4, check_positive, odeint, rk_step
 
 __all__ = [
     "BackwardEncoder",
     "LatentODE",
     "LatentRNN",
+    "ODERNNEncoder",
     "Posterior",
     "Readings",
     "negative_elbo",
@@ -157,15 +159,63 @@ class BackwardEncoder(nn.Module):
         self, values: Tensor, times: Tensor, mask: Tensor | None = None
     ) -> Posterior:  # (B, k, D), (B, k), (B, k)
         """What the series say about their z(0)."""
-        values, times, seen = readings(values, times, mask)
-        gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
-        inputs = torch.cat((values, gaps[..., None]), dim=-1)
-        last = seen.sum(dim=1, keepdim=True) - 1  # (B, 1)
-        back = (last - torch.arange(seen.shape[1], device=seen.device)).clamp(min=0)
-        inputs = inputs.gather(1, back[..., None].expand_as(inputs))
+        inputs, counts = _from_last_to_first(values, times, mask)
         states, _ = self.gru(inputs)
-        arrived = states.gather(1, last[..., None].expand(-1, -1, states.shape[-1]))
+        last = (counts - 1)[..., None].expand(-1, -1, states.shape[-1])
+        arrived = states.gather(1, last)
         return Posterior(*self.out(arrived[:, 0]).chunk(2, dim=-1))
+
+
+def _from_last_to_first(
+    values: Tensor, times: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """What a backward reader is fed, shape (B, k, D + 1): readings from the last to the
+    first, each with the gap to the one before it in time; padding stands at the end. And
+    how many readings each series has, shape (B, 1).
+    """
+    values, times, seen = readings(values, times, mask)
+    gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
+    inputs = torch.cat((values, gaps[..., None]), dim=-1)
+    counts = seen.sum(dim=1, keepdim=True)
+    places = torch.arange(seen.shape[1], device=seen.device)
+    back = (counts - 1 - places).clamp(min=0)
+    return inputs.gather(1, back[..., None].expand_as(inputs)), counts
+
+
+class ODERNNEncoder(nn.Module):
+    """A reader whose state flows between the readings, from the last to time 0, and
+    jumps at them: an ODE-RNN that guesses z(0).
+
+    At a reading a GRU cell updates the state h; over the gap Δt to the reading before
+    it (for the first, to time 0) h follows dh/ds = Δt f(h) from s = 0 to 1, in one step
+    of RK4. So all series of a batch share s, however much their times differ, and
+    nothing but the flow tells the reader how long a gap is.
+
+    References
+    ----------
+    Rubanova, Chen, Duvenaud 2019, sections 3.1 and 3.2.
+    """
+
+    def __init__(self, observed: int, latent: int, hidden: int, width: int):
+        super().__init__()
+        self.cell = nn.GRUCell(observed, hidden)
+        self.f = MLPDynamics(hidden, (width,))
+        self.out = nn.Linear(hidden, 2 * latent)
+
+    def forward(
+        self, values: Tensor, times: Tensor, mask: Tensor | None = None
+    ) -> Posterior:  # (B, k, D), (B, k), (B, k)
+        """What the series say about their z(0)."""
+        inputs, counts = _from_last_to_first(values, times, mask)
+        h = inputs.new_zeros(len(inputs), self.cell.hidden_size)
+        for i, read in enumerate(inputs.unbind(dim=1)):
+            jumped = self.cell(read[:, :-1], h)
+            h = torch.where(i < counts, self.flow(jumped, read[:, -1:]), h)
+        return Posterior(*self.out(h).chunk(2, dim=-1))
+
+    def flow(self, h: Tensor, gaps: Tensor) -> Tensor:  # (B, hidden), (B, 1)
+        """The states after each has flowed over its own gap."""
+        return rk_step(lambda s, h: gaps * self.f(s, h), 0.0, h, 1.0, RK4)[0]
 
 
 class LatentODE(nn.Module):
@@ -176,6 +226,8 @@ class LatentODE(nn.Module):
     observed, latent : int, dimensions of an observation and of the latent state
     hidden : int, width of the encoder's GRU
     width : int, width of the field (two hidden layers) and of the decoder (one)
+    encoder : Module, called as `BackwardEncoder` is, in the place of one of that class
+        (then `hidden` says nothing)
     odeint, **solver_settings
         As for `course_lib.models.NeuralODE`; direct gradients are the default, for the
         adjoint would restart at every one of many observation times.
@@ -188,11 +240,12 @@ class LatentODE(nn.Module):
         hidden: int = 64,
         width: int = 64,
         *,
+        encoder: nn.Module | None = None,
         odeint: Callable = odeint,
         **solver_settings,
     ):
         super().__init__()
-        self.encoder = BackwardEncoder(observed, latent, hidden)
+        self.encoder = encoder or BackwardEncoder(observed, latent, hidden)
         self.f = MLPDynamics(latent, (width, width), activation=nn.ELU)
         self.decoder = nn.Sequential(
             nn.Linear(latent, width), nn.ELU(), nn.Linear(width, observed)
@@ -280,8 +333,12 @@ def negative_elbo(
     noise: float,
     kl_weight: float = 1.0,
     mask: Tensor | None = None,
+    targets: tuple[Tensor, ...] | None = None,
 ) -> Tensor:
     """Minus the evidence lower bound of a batch, per reading, up to a constant.
+
+    With `targets` it bounds the probability of the readings and the targets together: the
+    decoder must explain both, and the encoder sees the readings only.
 
     Parameters
     ----------
@@ -289,18 +346,51 @@ def negative_elbo(
     noise : float, standard deviation of the Gaussian likelihood
     kl_weight : float, below 1 while the KL term is annealed in
     mask : Tensor, shape (B, k), bool, False where there is no reading
+    targets : tuple ``(values, times)`` or ``(values, times, mask)``, shapes
+        (B, m, observed), (B, m) and (B, m): more readings of the same series, before,
+        between or after the others
 
     Raises
     ------
     ValueError
-        For readings that cannot be used, as in `readings`, or noise that is not positive.
+        For readings or targets that cannot be used, as in `readings`, targets of another
+        number of series, or noise that is not positive.
     """
     check_positive("noise", noise, "it is a standard deviation")
-    values, times, seen = readings(values, times, mask)
-    posterior = model.encoder(values, times, seen)
-    decoded = model.decode_at(posterior.sample(), times)
-    misfit = _misfit(decoded, values, seen, noise)
-    return (misfit + kl_weight * posterior.kl().sum()) / seen.sum()
+    given = readings(values, times, mask)
+    posterior = model.encoder(*given)
+    asked = given if targets is None else _together(given, _targets(targets, given))
+    decoded = model.decode_at(posterior.sample(), asked.times)
+    misfit = _misfit(decoded, asked.values, asked.seen, noise)
+    return (misfit + kl_weight * posterior.kl().sum()) / asked.seen.sum()
+
+
+def _targets(targets: tuple[Tensor, ...], given: Readings) -> Readings:
+    """The targets checked as readings are, and against those of the same series."""
+    if len(targets) not in (2, 3):
+        raise ValueError(
+            "targets must be (values, times) or (values, times, mask), got "
+            f"{len(targets)} things"
+        )
+    try:
+        found = readings(*targets)
+    except ValueError as error:
+        raise ValueError(f"targets: {error}") from error
+    if found.values.shape[::2] != given.values.shape[::2]:
+        raise ValueError(
+            "targets must belong to the series that are read: values of shape "
+            f"({given.values.shape[0]}, m, {given.values.shape[2]}), got "
+            f"{tuple(found.values.shape)}"
+        )
+    return found
+
+
+def _together(first: Readings, second: Readings) -> Readings:
+    """The readings of both, in the order of time, padding at the end."""
+    values, times, seen = (torch.cat(pair, dim=1) for pair in zip(first, second))
+    order = times.where(seen, math.inf).argsort(dim=1, stable=True)
+    values = values.gather(1, order[..., None].expand_as(values))
+    return Readings(values, times.gather(1, order), seen.gather(1, order))
 
 
 def _misfit(decoded: Tensor, values: Tensor, seen: Tensor, noise: float) -> Tensor:

@@ -67,7 +67,7 @@ def main() -> None:
     spirals.add_argument(
         "--data", choices=list(train_spirals.RECIPES), default="two-armed"
     )
-    spirals.add_argument("--model", choices=["ode", "rnn"], default="ode")
+    spirals.add_argument("--model", choices=train_spirals.MODELS, default="ode")
     fashion = commands.add_parser("fashion", help="the ODE-Net for clothes, all 60,000")
     fashion.set_defaults(train=train_fashion.train, epochs=3, lr=1e-2)
     fashion.set_defaults(results="fashion", by=train_fashion.BY)

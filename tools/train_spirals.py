@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from course_lib import data, latent, training
 
 COUNTS = (30, 50, 100)
+READINGS = 100  # of each series; a batch keeps some of them
+STRETCHES = (0.5, 0.25)  # shares of the span that a test reads instead of all of it
 
 Model = latent.LatentODE | latent.LatentRNN
 
@@ -40,6 +42,11 @@ class Recipe:
     more : callable ``more(model, test, known, scaled=) -> dict``, what a row says
         beyond the RMSE
     test : str, what the test series have in common with those of the training
+    late : int, readings after the span that every training series has besides, for the
+        decoder alone: half as many as are read are asked for, of all that come later
+    stretches : bool, whether every second batch reads an early part of random length
+    grids : bool, whether the training series are read at every point of the span, and
+        the decoder is asked for a random number of those that the encoder does not get
     """
 
     draw: Callable[..., data.Spirals]
@@ -54,17 +61,25 @@ class Recipe:
     jump: int
     more: Callable[..., dict]
     test: str
+    late: int = 0
+    stretches: bool = False
+    grids: bool = False
+
+
+MODELS = ("ode", "rnn", "ode-rnn")
 
 
 def build(recipe: Recipe, model: str) -> Model:
-    """The model called "ode" or "rnn"."""
+    """The latent ODE "ode", the same with an `ODERNNEncoder` "ode-rnn", or "rnn"."""
     if model == "rnn":
         return latent.LatentRNN(
             latent=recipe.latent, hidden=recipe.hidden, width=recipe.jump
         )
-    return latent.LatentODE(
-        latent=recipe.latent, hidden=recipe.hidden, width=recipe.width
-    )
+    flowing = dict(latent=recipe.latent, hidden=recipe.hidden)
+    encoder = None
+    if model == "ode-rnn":
+        encoder = latent.ODERNNEncoder(observed=2, width=recipe.width, **flowing)
+    return latent.LatentODE(width=recipe.width, encoder=encoder, **flowing)
 
 
 # --- scores ---------------------------------------------------------------------------
@@ -189,6 +204,44 @@ def each_after(model: Model, test: data.Spirals, _, *, scaled: bool) -> dict:
     return dict(after_each=[float(f"{x:.4g}") for x in squares.mean(1).sqrt().tolist()])
 
 
+@torch.no_grad()
+def grid_errors(
+    model: latent.LatentRNN, series: data.Spirals, k: int, *, scaled: bool
+) -> dict[str, float]:
+    """RMSE per coordinate of a model of jumps that is asked for all times at once, from
+    `k` of the readings of each series: over the "span" and "after" it.
+    """
+    index, values = data.thin(series.index, series.values, k, seed=0)
+    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
+    z0 = model.encoder(values / scale, series.t[index]).mean
+    curves = scale * model.decode_at(z0, series.t.expand(len(z0), -1))
+    squares = (curves - series.clean).square().mean(-1)
+    span, after = squares[:, : series.span], squares[:, series.span :]
+    return {"span": span.mean().sqrt().item(), "after": after.mean().sqrt().item()}
+
+
+@torch.no_grad()
+def stretch_errors(
+    model: latent.LatentODE, series: data.Spirals, share: float, *, noise: float, scaled
+) -> dict[str, float]:
+    """RMSE per coordinate from up to 50 noisy readings of the first part of the span, a
+    `share` of it: over the stretch that is "read", the "rest" of the span, and "after".
+    """
+    points = round(share * series.span)
+    places = torch.arange(points).expand(len(series.clean), -1)
+    index, exact = data.thin(places, series.clean[:, :points], min(50, points), seed=0)
+    values = exact + noise * torch.randn(exact.shape, generator=data.generator(1))
+    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
+    curves = scale * model.reconstruct(values / scale, series.t[index], series.t)
+    squares = (curves - series.clean).square().mean(-1)
+    parts = {
+        "read": squares[:, :points],
+        "rest": squares[:, points : series.span],
+        "after": squares[:, series.span :],
+    }
+    return {name: part.mean().sqrt().item() for name, part in parts.items()}
+
+
 # --- recipes --------------------------------------------------------------------------
 
 DIVERSE = Recipe(
@@ -198,15 +251,19 @@ DIVERSE = Recipe(
     more=each_after,
     test="1,000 series of another seed: other curves",
 )
+TWO_ARMED = Recipe(
+    data.two_armed_spirals,
+    *(0.2, 0.2, 1, 0.0, False),
+    *(6, 64, 64, 41),
+    more=by_ground,
+    test="1,000 series of another seed: nearly all curves of the training, read anew",
+)
 RECIPES = {
-    "two-armed": Recipe(
-        data.two_armed_spirals,
-        *(0.2, 0.2, 1, 0.0, False),
-        *(6, 64, 64, 41),
-        more=by_ground,
-        test="1,000 series of another seed: nearly all curves of the training, read anew",
-    ),
+    "two-armed": TWO_ARMED,
+    "two-armed, late": replace(TWO_ARMED, late=50, stretches=True),
+    "two-armed, random grids": replace(TWO_ARMED, grids=True),
     "diverse": DIVERSE,
+    "diverse, late": replace(DIVERSE, late=50, stretches=True),
     "diverse, not scaled": replace(DIVERSE, scaled=False),
     "diverse, not growing": replace(DIVERSE, growth=0.0),
     "diverse, neither": replace(DIVERSE, scaled=False, growth=0.0),
@@ -218,14 +275,18 @@ RECIPES = {
 def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
     """Train one model on one set and evaluate it: the model, its history, and what its
     row says.
+
+    What is printed on the way is measured on series of a third seed, and nothing here
+    is chosen by the test series.
     """
     recipe = RECIPES[args.data]
-    draw = dict(observations=100, noise=recipe.noise)
+    draw = dict(observations=READINGS, noise=recipe.noise)
     known = recipe.draw(8000, **draw, seed=args.seed)
     test = recipe.draw(1000, **draw, seed=args.seed + 1000)
+    check = recipe.draw(500, **draw, seed=args.seed + 2000)
     model = build(recipe, args.model)
     batches = training.minibatches(
-        known.values, known.times(), size=100, seed=args.seed
+        *training_readings(known, recipe, args.seed), size=100, seed=args.seed
     )
     history = training.one_cycle(
         model,
@@ -235,47 +296,138 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
         epochs=args.epochs,
         rise=0.1,
         clip=10.0,
-        after_epoch=lambda: watch(model, test, recipe),
+        after_epoch=lambda: watch(model, check, recipe),
     )
     found = dict(
         data=args.data,
         model=args.model,
-        train="8,000 series, 100 readings each, of which every batch keeps some",
+        train=described(recipe),
         test=recipe.test,
-        rmse={
-            str(k): spiral_errors(model, test, k, scaled=recipe.scaled) for k in COUNTS
-        },
+        **scores(model, test, recipe),
         **recipe.more(model, test, known, scaled=recipe.scaled),
     )
     return model, history, found
 
 
-def watch(model: Model, test: data.Spirals, recipe: Recipe) -> None:
+def scores(model: Model, test: data.Spirals, recipe: Recipe) -> dict:
+    """The errors of a row, by the number of readings and by the stretch they cover."""
+    how = dict(scaled=recipe.scaled)
+    found = dict(rmse={str(k): spiral_errors(model, test, k, **how) for k in COUNTS})
+    if isinstance(model, latent.LatentRNN):
+        found["grid"] = {str(k): grid_errors(model, test, k, **how) for k in COUNTS}
+    else:
+        found["stretch"] = {
+            str(share): stretch_errors(model, test, share, noise=recipe.noise, **how)
+            for share in STRETCHES
+        }
+    return found
+
+
+def described(recipe: Recipe) -> str:
+    """What a row says of the training series."""
+    some = "8,000 series, 100 readings each, of which every batch keeps some"
+    if recipe.late:
+        some += f"; {recipe.late} after the span, which the decoder is asked for"
+    if recipe.grids:
+        some += "; the decoder is asked for a random number of all points of the span"
+    return some
+
+
+def training_readings(
+    known: data.Spirals, recipe: Recipe, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Values and times of all readings of the training series, in the order of time:
+    those of the span, or of every point of it as the recipe says, then the late ones.
+    """
+    span, g = known.span, data.generator(seed + 4000)
+    noisy = known.clean + recipe.noise * torch.randn(known.clean.shape, generator=g)
+    times = known.t.expand(len(noisy), -1)
+    if recipe.grids:
+        return noisy[:, :span], times[:, :span]
+    if not recipe.late:
+        return known.values, known.times()
+    when, late = data.thin(
+        times[:, span:], noisy[:, span:], recipe.late, seed=seed + 5000
+    )
+    return torch.cat((known.values, late), 1), torch.cat((known.times(), when), 1)
+
+
+def watch(model: Model, check: data.Spirals, recipe: Recipe) -> None:
     """Print the errors at this point of the training."""
-    errors = spiral_errors(model, test, 50, scaled=recipe.scaled)
+    errors = spiral_errors(model, check, 50, scaled=recipe.scaled)
+    if recipe.stretches:
+        how = dict(noise=recipe.noise, scaled=recipe.scaled)
+        for share in STRETCHES:
+            part = stretch_errors(model, check, share, **how)
+            errors |= {f"{name}, {share}": error for name, error in part.items()}
+    if recipe.scaled:
+        each = each_after(model, check, check, scaled=True)["after_each"]
+        size = latent.root_mean_square(check.values).flatten()
+        relative = torch.tensor(each) / size
+        errors["after, relative"] = relative.square().mean().sqrt().item()
     print(
         {name: error and round(error, 3) for name, error in errors.items()}, flush=True
     )
 
 
 def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
-    """The bound for a random number of readings of the early part of each series; the
-    part grows, and the weight of the KL term does, as the recipe says.
+    """The bound for what a batch reads of each series and is asked for besides; the
+    weight of the KL term grows over the first twentieth of the training.
     """
     step = itertools.count()
 
     def loss(values: Tensor, times: Tensor) -> Tensor:
-        done = next(step) / total
-        grown = min(1.0, 0.15 + 0.85 * done / recipe.growth) if recipe.growth else 1.0
-        part = round(grown * values.shape[1])
-        fewest = max(1, round(grown * recipe.fewest))
-        k = int(torch.randint(fewest, part + 1, ()))
-        times, values = data.thin(times[:, :part], values[:, :part], k)
-        if recipe.scaled:
-            values = values / latent.root_mean_square(values)
-        weight = min(1.0, 20 * done)
+        now = next(step)
+        pick = on_grids if recipe.grids else in_stretches
+        (times, values), asked = pick(recipe, now, total, times, values)
+        size = latent.root_mean_square(values) if recipe.scaled else 1.0
         return latent.negative_elbo(
-            model, values, times, noise=recipe.believed, kl_weight=weight
+            model,
+            values / size,
+            times,
+            noise=recipe.believed,
+            kl_weight=min(1.0, 20 * now / total),
+            targets=asked and (asked[1] / size, asked[0]),
         )
 
     return loss
+
+
+Pair = tuple[Tensor, Tensor]
+
+
+def in_stretches(
+    recipe: Recipe, step: int, total: int, times: Tensor, values: Tensor
+) -> tuple[Pair, Pair | None]:
+    """What a batch reads of the early part of each series, and what of the later part it
+    is asked for: times and values of both. The series grows as the recipe says.
+    """
+    done = step / total
+    grown = min(1.0, 0.15 + 0.85 * done / recipe.growth) if recipe.growth else 1.0
+    share = grown
+    if recipe.stretches and step % 2:
+        share *= 0.2 + 0.8 * torch.rand(()).item()
+    part, end = round(share * READINGS), round(grown * times.shape[1])
+    fewest = max(1, round(share * recipe.fewest))
+    k = int(torch.randint(fewest, part + 1, ()))
+    read = data.thin(times[:, :part], values[:, :part], k)
+    if not recipe.late:
+        return read, None
+    later = times[:, part:end], values[:, part:end]
+    return read, data.thin(*later, min(max(1, k // 2), end - part))
+
+
+def on_grids(
+    recipe: Recipe, step: int, total: int, times: Tensor, values: Tensor
+) -> tuple[Pair, Pair | None]:
+    """What a batch reads, as many as any batch may, and what it is asked for: any number
+    of the other points of each series.
+    """
+    k = int(torch.randint(recipe.fewest, READINGS + 1, ()))
+    points = int(torch.randint(k, times.shape[1] + 1, ()))
+    times, values = data.thin(times, values, points)
+    index, few = data.thin(torch.arange(points).expand_as(times), values, k)
+    left = torch.ones_like(index.new_empty(times.shape), dtype=torch.bool)
+    left.scatter_(1, index, False)
+    others = times[left].view(len(times), -1), values[left].view(len(times), -1, 2)
+    return (times.gather(1, index), few), others if points > k else None

@@ -369,8 +369,8 @@ def _targets(targets: tuple[Tensor, ...], given: Readings) -> Readings:
     """The targets checked as readings are, and against those of the same series."""
     if len(targets) not in (2, 3):
         raise ValueError(
-            "targets must be (values, times) or (values, times, mask), got "
-            f"{len(targets)} things"
+            "targets must be (values, times) or (values, times, mask), got a tuple of "
+            f"length {len(targets)}"
         )
     try:
         found = readings(*targets)

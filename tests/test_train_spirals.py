@@ -98,35 +98,137 @@ def test_the_errors_of_all_series_make_the_error_after_the_half():
 
 
 @pytest.mark.parametrize("kind", train_spirals.RECIPES)
-def test_the_rival_has_as_many_parameters_within_two_percent(kind):
+def test_the_rivals_have_as_many_parameters_within_two_percent(kind):
     recipe = train_spirals.RECIPES[kind]
-    ode, rnn = (
-        count_parameters(train_spirals.build(recipe, m)) for m in ("ode", "rnn")
+    ode, *rivals = (
+        count_parameters(train_spirals.build(recipe, m)) for m in train_spirals.MODELS
     )
-    assert rnn == pytest.approx(ode, rel=0.02)
-    assert rnn >= ode
+    for rival in rivals:
+        assert rival == pytest.approx(ode, rel=0.02)
+        assert rival >= ode
+
+
+class Listening(nn.Module):
+    """A model that notes what its encoder reads and for which times it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.asked = [], []
+
+    def encoder(self, values, times, _):
+        self.read.append((values, times))
+        return latent.Posterior(torch.zeros(4, 1), torch.zeros(4, 1))
+
+    def decode_at(self, _, times):
+        self.asked.append(times)
+        return torch.zeros(*times.shape, 2)
+
+
+def heard(kind: str, steps: int = 100) -> tuple[data.Spirals, Listening]:
+    """Four series, and what a model hears of them in a training of so many steps."""
+    recipe, model = train_spirals.RECIPES[kind], Listening()
+    series = recipe.draw(4, observations=100, noise=recipe.noise)
+    known = train_spirals.training_readings(series, recipe, seed=0)
+    torch.manual_seed(0)
+    loss = train_spirals.loss_of(model, recipe, total=steps)
+    for _ in range(steps):
+        assert loss(*known).isfinite()
+    return series, model
 
 
 def test_a_growing_training_reads_the_early_part_of_each_series_first():
-    recipe, read = train_spirals.RECIPES["diverse"], []
-
-    class Listening(nn.Module):
-        def encoder(self, values, times, _):
-            read.append((times.max().item(), times.shape[1], values))
-            return latent.Posterior(torch.zeros(4, 1), torch.zeros(4, 1))
-
-        def decode_at(self, _, times):
-            return torch.zeros(*times.shape, 2)
-
-    series = data.diverse_spirals(4, observations=100)
-    torch.manual_seed(0)
-    loss = train_spirals.loss_of(Listening(), recipe, total=100)
-    for _ in range(100):
-        assert loss(series.values, series.times()).isfinite()
-    latest, counts, values = zip(*read)
+    series, model = heard("diverse")
+    latest = [times.max().item() for _, times in model.read]
+    counts = [times.shape[1] for _, times in model.read]
     assert max(latest[:5]) < series.t[25]
     assert max(counts[:5]) <= 25
     assert max(latest[60:]) > series.t[95]
     assert min(counts[60:]) >= 20
-    sizes = latent.root_mean_square(values[-1])
+    sizes = latent.root_mean_square(model.read[-1][0])
     assert torch.allclose(sizes, torch.ones(4, 1, 1))
+    assert all(map(torch.equal, (times for _, times in model.read), model.asked))
+
+
+@pytest.mark.parametrize("kind", ["two-armed, late", "diverse, late"])
+def test_late_targets_lie_after_all_that_is_read_and_are_half_as_many(kind):
+    series, model = heard(kind)
+    border = series.t[series.span]
+    for (_, read), asked in zip(model.read, model.asked):
+        k = read.shape[1]
+        assert torch.equal(asked[:, :k], read)
+        assert read.max() < border
+        assert (asked[:, k:] > read.max(dim=1, keepdim=True).values).all()
+        assert asked.shape[1] - k == max(1, k // 2)
+    assert max(asked.max() for asked in model.asked) > series.t[-10]
+
+
+def test_every_second_batch_reads_a_stretch_of_random_length_to_the_end():
+    series, model = heard("diverse, late", steps=400)
+    latest = [times.max() / series.t[series.span] for _, times in model.read[200:]]
+    assert min(latest[0::2]) > 0.9  # at least 20 readings of the whole half
+    short = torch.stack(latest[1::2])
+    assert (short < 0.6).float().mean() > 0.3
+    assert short.min() < 0.3
+    assert short.max() > 0.9
+
+
+def test_late_readings_are_the_curve_after_the_span_with_the_noise_of_the_others():
+    recipe = train_spirals.RECIPES["two-armed, late"]
+    series = recipe.draw(200, observations=100, noise=recipe.noise, seed=0)
+    values, times = train_spirals.training_readings(series, recipe, seed=0)
+    assert torch.equal(values[:, :100], series.values)
+    assert torch.equal(times[:, :100], series.times())
+    late = torch.searchsorted(series.t, times[:, 100:].contiguous())
+    assert late.shape == (200, 50)
+    assert (late.diff(dim=1) > 0).all()
+    assert late.min() >= series.span
+    exact = series.clean.gather(1, late[..., None].expand(-1, -1, 2))
+    noise = values[:, 100:] - exact
+    # Five standard errors of the deviation of 20,000 numbers: 5 / sqrt(40,000).
+    assert noise.std().item() == pytest.approx(0.2, rel=0.025)
+
+
+def test_on_random_grids_the_decoder_is_asked_for_gaps_of_every_length():
+    """Also for runs as fine as the grid, and never for one moment twice."""
+    series, model = heard("two-armed, random grids", steps=200)
+    counts = []
+    for (_, read), asked in zip(model.read, model.asked):
+        places = torch.searchsorted(series.t, asked.contiguous())
+        assert places.max() < series.span
+        assert (places.diff(dim=1) > 0).all()
+        assert torch.isin(read, asked).all()
+        assert 1 <= read.shape[1] <= 100
+        counts.append(asked.shape[1])
+    assert min(counts) < 30
+    assert max(counts) > 190
+
+
+def test_a_stretch_is_scored_on_what_is_read_on_the_rest_and_after():
+    series = data.two_armed_spirals(5, observations=100, seed=0)
+    torch.manual_seed(0)
+    model = latent.LatentODE(latent=3, hidden=8, width=8)
+    found = train_spirals.stretch_errors(model, series, 0.25, noise=0.2, scaled=False)
+    few = series.read_anew(50, noise=0.2, share=0.25, seed=1)
+    with torch.no_grad():
+        curves = model.reconstruct(few.values, few.times(), series.t)
+    squares = (curves - series.clean).square().mean(-1)
+    assert found["read"] == pytest.approx(squares[:, :50].mean().sqrt().item())
+    assert found["rest"] == pytest.approx(squares[:, 50:200].mean().sqrt().item())
+    assert found["after"] == pytest.approx(squares[:, 200:].mean().sqrt().item())
+
+
+def test_a_rival_asked_for_the_whole_grid_is_scored_on_its_answers_there():
+    series = data.two_armed_spirals(6, observations=100, seed=0)
+    found = train_spirals.grid_errors(Knowing(series, 0.5), series, 30, scaled=False)
+    assert list(found.values()) == pytest.approx([0.5, 0.5], rel=1e-4)
+
+
+def test_the_relative_error_divides_that_of_each_series_by_its_size():
+    series = data.diverse_spirals(6, observations=100, seed=0)
+    torch.manual_seed(0)
+    model = latent.LatentODE(latent=3, hidden=8, width=8)
+    curves, _ = train_spirals.curves_from(model, series, 50, scaled=True)
+    size = series.values.square().mean(dim=(1, 2), keepdim=True).sqrt()
+    relative = ((curves - series.clean) / size)[:, series.span :]
+    exact = relative.square().mean().sqrt().item()
+    assert train_spirals.relative_after(model, series) == pytest.approx(exact, rel=1e-3)

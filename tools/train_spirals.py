@@ -39,6 +39,7 @@ class Recipe:
     scaled : bool, whether series are divided by their root mean square
     latent, hidden, width, jump : int, sizes of the latent state, the encoder, the
         field and the rival's decoder
+    reader : tuple of int, sizes of the state and the field of an encoder that flows
     more : callable ``more(model, test, known, scaled=) -> dict``, what a row says
         beyond the RMSE
     test : str, what the test series have in common with those of the training
@@ -59,6 +60,7 @@ class Recipe:
     hidden: int
     width: int
     jump: int
+    reader: tuple[int, int]
     more: Callable[..., dict]
     test: str
     late: int = 0
@@ -75,11 +77,12 @@ def build(recipe: Recipe, model: str) -> Model:
         return latent.LatentRNN(
             latent=recipe.latent, hidden=recipe.hidden, width=recipe.jump
         )
-    flowing = dict(latent=recipe.latent, hidden=recipe.hidden)
     encoder = None
     if model == "ode-rnn":
-        encoder = latent.ODERNNEncoder(observed=2, width=recipe.width, **flowing)
-    return latent.LatentODE(width=recipe.width, encoder=encoder, **flowing)
+        encoder = latent.ODERNNEncoder(2, recipe.latent, *recipe.reader)
+    return latent.LatentODE(
+        latent=recipe.latent, hidden=recipe.hidden, width=recipe.width, encoder=encoder
+    )
 
 
 # --- scores ---------------------------------------------------------------------------
@@ -222,17 +225,19 @@ def grid_errors(
 
 @torch.no_grad()
 def stretch_errors(
-    model: latent.LatentODE, series: data.Spirals, share: float, *, noise: float, scaled
+    model: latent.LatentODE,
+    series: data.Spirals,
+    share: float,
+    *,
+    noise: float,
+    scaled: bool,
 ) -> dict[str, float]:
     """RMSE per coordinate from up to 50 noisy readings of the first part of the span, a
     `share` of it: over the stretch that is "read", the "rest" of the span, and "after".
     """
     points = round(share * series.span)
-    places = torch.arange(points).expand(len(series.clean), -1)
-    index, exact = data.thin(places, series.clean[:, :points], min(50, points), seed=0)
-    values = exact + noise * torch.randn(exact.shape, generator=data.generator(1))
-    scale = latent.root_mean_square(values) if scaled else torch.ones(len(values), 1, 1)
-    curves = scale * model.reconstruct(values / scale, series.t[index], series.t)
+    few = series.read_anew(min(50, points), noise=noise, share=share, seed=1)
+    curves, _ = curves_from(model, few, few.index.shape[1], scaled=scaled)
     squares = (curves - series.clean).square().mean(-1)
     parts = {
         "read": squares[:, :points],
@@ -247,14 +252,14 @@ def stretch_errors(
 DIVERSE = Recipe(
     data.diverse_spirals,
     *(0.02, 0.1, 20, 0.5, True),
-    *(8, 96, 96, 61),
+    *(8, 96, 96, 61, (72, 90)),
     more=each_after,
     test="1,000 series of another seed: other curves",
 )
 TWO_ARMED = Recipe(
     data.two_armed_spirals,
     *(0.2, 0.2, 1, 0.0, False),
-    *(6, 64, 64, 41),
+    *(6, 64, 64, 41, (48, 61)),
     more=by_ground,
     test="1,000 series of another seed: nearly all curves of the training, read anew",
 )
@@ -311,16 +316,18 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
 
 def scores(model: Model, test: data.Spirals, recipe: Recipe) -> dict:
     """The errors of a row, by the number of readings and by the stretch they cover."""
-    how = dict(scaled=recipe.scaled)
-    found = dict(rmse={str(k): spiral_errors(model, test, k, **how) for k in COUNTS})
+    scaled = recipe.scaled
+    found = {str(k): spiral_errors(model, test, k, scaled=scaled) for k in COUNTS}
     if isinstance(model, latent.LatentRNN):
-        found["grid"] = {str(k): grid_errors(model, test, k, **how) for k in COUNTS}
-    else:
-        found["stretch"] = {
-            str(share): stretch_errors(model, test, share, noise=recipe.noise, **how)
-            for share in STRETCHES
-        }
-    return found
+        grid = {str(k): grid_errors(model, test, k, scaled=scaled) for k in COUNTS}
+        return dict(rmse=found, grid=grid)
+    stretches = {
+        str(share): stretch_errors(
+            model, test, share, noise=recipe.noise, scaled=scaled
+        )
+        for share in STRETCHES
+    }
+    return dict(rmse=found, stretch=stretches)
 
 
 def described(recipe: Recipe) -> str:
@@ -355,19 +362,26 @@ def training_readings(
 def watch(model: Model, check: data.Spirals, recipe: Recipe) -> None:
     """Print the errors at this point of the training."""
     errors = spiral_errors(model, check, 50, scaled=recipe.scaled)
-    if recipe.stretches:
-        how = dict(noise=recipe.noise, scaled=recipe.scaled)
+    if isinstance(model, latent.LatentODE):
         for share in STRETCHES:
-            part = stretch_errors(model, check, share, **how)
+            part = stretch_errors(
+                model, check, share, noise=recipe.noise, scaled=recipe.scaled
+            )
             errors |= {f"{name}, {share}": error for name, error in part.items()}
     if recipe.scaled:
-        each = each_after(model, check, check, scaled=True)["after_each"]
-        size = latent.root_mean_square(check.values).flatten()
-        relative = torch.tensor(each) / size
-        errors["after, relative"] = relative.square().mean().sqrt().item()
+        errors["after, relative"] = relative_after(model, check)
     print(
         {name: error and round(error, 3) for name, error in errors.items()}, flush=True
     )
+
+
+def relative_after(model: Model, series: data.Spirals) -> float:
+    """The RMSE after the span of a model of scaled series, from 50 readings, when the
+    error of each series is divided by its size.
+    """
+    each = torch.tensor(each_after(model, series, series, scaled=True)["after_each"])
+    relative = each / latent.root_mean_square(series.values).flatten()
+    return relative.square().mean().sqrt().item()
 
 
 def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
@@ -378,13 +392,16 @@ def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
 
     def loss(values: Tensor, times: Tensor) -> Tensor:
         now = next(step)
-        pick = on_grids if recipe.grids else in_stretches
-        (times, values), asked = pick(recipe, now, total, times, values)
-        size = latent.root_mean_square(values) if recipe.scaled else 1.0
+        if recipe.grids:
+            read, asked = on_grids(recipe, times, values)
+        else:
+            grown, share = shares(recipe, now, total)
+            read, asked = in_stretches(recipe, grown, share, times, values)
+        size = latent.root_mean_square(read[1]) if recipe.scaled else 1.0
         return latent.negative_elbo(
             model,
-            values / size,
-            times,
+            read[1] / size,
+            read[0],
             noise=recipe.believed,
             kl_weight=min(1.0, 20 * now / total),
             targets=asked and (asked[1] / size, asked[0]),
@@ -393,33 +410,37 @@ def loss_of(model: Model, recipe: Recipe, total: int) -> Callable[..., Tensor]:
     return loss
 
 
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]  # times and values
 
 
-def in_stretches(
-    recipe: Recipe, step: int, total: int, times: Tensor, values: Tensor
-) -> tuple[Pair, Pair | None]:
-    """What a batch reads of the early part of each series, and what of the later part it
-    is asked for: times and values of both. The series grows as the recipe says.
+def shares(recipe: Recipe, step: int, total: int) -> tuple[float, float]:
+    """How much of each series there is at a step of the training, and how much of the
+    span is read.
     """
     done = step / total
     grown = min(1.0, 0.15 + 0.85 * done / recipe.growth) if recipe.growth else 1.0
-    share = grown
     if recipe.stretches and step % 2:
-        share *= 0.2 + 0.8 * torch.rand(()).item()
+        return grown, grown * (0.2 + 0.8 * torch.rand(()).item())
+    return grown, grown
+
+
+def in_stretches(
+    recipe: Recipe, grown: float, share: float, times: Tensor, values: Tensor
+) -> tuple[Pair, Pair | None]:
+    """What a batch reads of the first `share` of each span, and half as many of the
+    later readings to ask for, up to where the series has `grown`.
+    """
     part, end = round(share * READINGS), round(grown * times.shape[1])
     fewest = max(1, round(share * recipe.fewest))
     k = int(torch.randint(fewest, part + 1, ()))
     read = data.thin(times[:, :part], values[:, :part], k)
     if not recipe.late:
         return read, None
-    later = times[:, part:end], values[:, part:end]
-    return read, data.thin(*later, min(max(1, k // 2), end - part))
+    count = min(max(1, k // 2), end - part)
+    return read, data.thin(times[:, part:end], values[:, part:end], count)
 
 
-def on_grids(
-    recipe: Recipe, step: int, total: int, times: Tensor, values: Tensor
-) -> tuple[Pair, Pair | None]:
+def on_grids(recipe: Recipe, times: Tensor, values: Tensor) -> tuple[Pair, Pair | None]:
     """What a batch reads, as many as any batch may, and what it is asked for: any number
     of the other points of each series.
     """
@@ -427,7 +448,6 @@ def on_grids(
     points = int(torch.randint(k, times.shape[1] + 1, ()))
     times, values = data.thin(times, values, points)
     index, few = data.thin(torch.arange(points).expand_as(times), values, k)
-    left = torch.ones_like(index.new_empty(times.shape), dtype=torch.bool)
-    left.scatter_(1, index, False)
+    left = torch.ones(times.shape, dtype=torch.bool).scatter_(1, index, False)
     others = times[left].view(len(times), -1), values[left].view(len(times), -1, 2)
     return (times.gather(1, index), few), others if points > k else None

@@ -24,6 +24,7 @@ __all__ = [
     "ODERNNEncoder",
     "Posterior",
     "Readings",
+    "from_last_to_first",
     "negative_elbo",
     "readings",
     "refine",
@@ -142,6 +143,30 @@ def _check_numbers(values: Tensor, times: Tensor, seen: Tensor, order: Tensor) -
             )
 
 
+def from_last_to_first(
+    values: Tensor, times: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What a backward reader is fed, and how many readings each series has.
+
+    Parameters
+    ----------
+    values, times, mask : as for `readings`, which checks them
+
+    Returns
+    -------
+    inputs : Tensor, shape (B, k, D + 1), readings from the last to the first, each with
+        the gap to the one before it in time (for the first, to time 0); padding stands
+        at the end
+    counts : Tensor, shape (B, 1), int
+    """
+    values, times, seen = readings(values, times, mask)
+    gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
+    inputs = torch.cat((values, gaps[..., None]), dim=-1)
+    counts = seen.sum(dim=1, keepdim=True)
+    back = (counts - 1 - torch.arange(seen.shape[1], device=seen.device)).clamp(min=0)
+    return inputs.gather(1, back[..., None].expand_as(inputs)), counts
+
+
 class BackwardEncoder(nn.Module):
     """A GRU that reads a series from its last reading to its first, and guesses z(0).
 
@@ -159,27 +184,11 @@ class BackwardEncoder(nn.Module):
         self, values: Tensor, times: Tensor, mask: Tensor | None = None
     ) -> Posterior:  # (B, k, D), (B, k), (B, k)
         """What the series say about their z(0)."""
-        inputs, counts = _from_last_to_first(values, times, mask)
+        inputs, counts = from_last_to_first(values, times, mask)
         states, _ = self.gru(inputs)
         last = (counts - 1)[..., None].expand(-1, -1, states.shape[-1])
         arrived = states.gather(1, last)
         return Posterior(*self.out(arrived[:, 0]).chunk(2, dim=-1))
-
-
-def _from_last_to_first(
-    values: Tensor, times: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """What a backward reader is fed, shape (B, k, D + 1): readings from the last to the
-    first, each with the gap to the one before it in time; padding stands at the end. And
-    how many readings each series has, shape (B, 1).
-    """
-    values, times, seen = readings(values, times, mask)
-    gaps = times.diff(dim=1, prepend=torch.zeros_like(times[:, :1]))
-    inputs = torch.cat((values, gaps[..., None]), dim=-1)
-    counts = seen.sum(dim=1, keepdim=True)
-    places = torch.arange(seen.shape[1], device=seen.device)
-    back = (counts - 1 - places).clamp(min=0)
-    return inputs.gather(1, back[..., None].expand_as(inputs)), counts
 
 
 class ODERNNEncoder(nn.Module):
@@ -206,7 +215,7 @@ class ODERNNEncoder(nn.Module):
         self, values: Tensor, times: Tensor, mask: Tensor | None = None
     ) -> Posterior:  # (B, k, D), (B, k), (B, k)
         """What the series say about their z(0)."""
-        inputs, counts = _from_last_to_first(values, times, mask)
+        inputs, counts = from_last_to_first(values, times, mask)
         h = inputs.new_zeros(len(inputs), self.cell.hidden_size)
         for i, read in enumerate(inputs.unbind(dim=1)):
             jumped = self.cell(read[:, :-1], h)

@@ -4,6 +4,7 @@
     python -m tools.pretrain mnist-costs
     python -m tools.pretrain starts --steps 150 --seed 0
     python -m tools.pretrain spirals --data two-armed --model ode --seed 0
+    python -m tools.pretrain spirals --data "diverse, late" --lr 3e-3 --seed 0
     python -m tools.pretrain fashion --epochs 3 --hold 5000 --name fashion_odenet
 
 A run records its command, seed, device, wall time and metrics: in the results (see

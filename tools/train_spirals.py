@@ -335,6 +335,8 @@ def described(recipe: Recipe) -> str:
     some = "8,000 series, 100 readings each, of which every batch keeps some"
     if recipe.late:
         some += f"; {recipe.late} after the span, which the decoder is asked for"
+    if recipe.stretches:
+        some += "; every second batch reads an early part of random length"
     if recipe.grids:
         some += "; the decoder is asked for a random number of all points of the span"
     return some

@@ -48,7 +48,9 @@ stored = {
     "mnist_odenet": models.digit_odenet(),
     "fashion_odenet": models.fashion_odenet(),
     "spirals_latent_ode": latent.LatentODE(latent=6, hidden=64, width=64),
+    "spirals_late_ode": latent.LatentODE(latent=6, hidden=64, width=64),
     "diverse_latent_ode": latent.LatentODE(latent=8, hidden=96, width=96),
+    "diverse_late_ode": latent.LatentODE(latent=8, hidden=96, width=96),
 }
 assert stored.keys() == {path.stem for path in records.WEIGHTS.glob("*.safetensors")}
 for name, model in stored.items():

@@ -139,9 +139,11 @@ def test_an_unknown_name_is_answered_with_the_stored_ones(there, listed):
 
 
 EVALUATED = {
+    "diverse_late_ode",
     "diverse_latent_ode",
     "fashion_odenet",
     "mnist_odenet",
+    "spirals_late_ode",
     "spirals_latent_ode",
 }
 
@@ -181,7 +183,12 @@ def test_the_stored_odenet_reads_digits_as_well_as_its_record_says():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("spirals_latent_ode", "two-armed"), ("diverse_latent_ode", "diverse")],
+    [
+        ("spirals_latent_ode", "two-armed"),
+        ("spirals_late_ode", "two-armed, late"),
+        ("diverse_latent_ode", "diverse"),
+        ("diverse_late_ode", "diverse, late"),
+    ],
 )
 def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
     name, kind
@@ -201,6 +208,11 @@ def test_a_stored_latent_ode_reconstructs_spirals_as_well_as_its_record_says(
         assert all(errors[part] is None for part in errors.keys() - known)
         # Solved at 1e-3, in steps that rounding may move.
         assert {part: errors[part] for part in known} == pytest.approx(known, rel=0.01)
+    for share, expected in record.get("stretch", {}).items():
+        errors = train_spirals.stretch_errors(
+            model, series, float(share), noise=recipe.noise, scaled=recipe.scaled
+        )
+        assert errors == pytest.approx(expected, rel=0.01)
     known = recipe.draw(8000, observations=100, seed=record["seed"])
     more = recipe.more(model, series, known, scaled=recipe.scaled)
     for name, expected in more.items():

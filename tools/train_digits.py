@@ -88,8 +88,9 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
 def build(name: str, start: float | None) -> nn.Module:
     """A digit classifier; with a `start` the last norm of its fields begins there."""
     model = models.digit_model(name)
-    for f in fields_of(model) if start is not None else []:
-        nn.init.constant_(f.norm3.weight, start)
+    if start is not None:
+        for f in fields_of(model):
+            nn.init.constant_(f.norm3.weight, start)
     return model
 
 
@@ -148,7 +149,7 @@ def descend(
     return history, forward, backward[1:]
 
 
-def fields_of(model: nn.Module) -> list[nn.Module]:
+def fields_of(model: nn.Module) -> list[models.ConvDynamics]:
     """The vector fields of a digit classifier: one in an ODE block, one in every
     residual block.
     """

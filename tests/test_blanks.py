@@ -71,7 +71,7 @@ def test_the_other_cells_of_a_blank_are_those_of_the_chapter(path):
 
 @by_name
 def test_a_check_reads_only_what_the_chapter_has_or_the_blank_asks_for(path):
-    chapter, made = both(path)
+    _, made = both(path)
     known = set(dir(builtins))
     for cell in made.cells:
         if cell.cell_type == "code":

@@ -21,7 +21,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -38,7 +38,7 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # --- what a solution says -------------------------------------------------------------
 
 
-def bound(nodes: list[ast.stmt]) -> set[str]:
+def bound(nodes: Sequence[ast.stmt]) -> set[str]:
     """Return the names that statements bind, those inside functions and classes not."""
     names: set[str] = set()
     for node in nodes:
@@ -60,7 +60,7 @@ def _stored(node: ast.AST) -> set[str]:
     return set().union(*map(_stored, ast.iter_child_nodes(node)))
 
 
-def read(nodes: list[ast.stmt]) -> set[str]:
+def read(nodes: Sequence[ast.stmt]) -> set[str]:
     """Return the names that statements need from before, taken one after the other."""
     needed: set[str] = set()
     known: set[str] = set()
@@ -146,7 +146,7 @@ def exercises(cells: list[NotebookNode]) -> list[Exercise]:
     return [exercise for exercise in found if exercise.solution]
 
 
-def lines(source: str, nodes: list[ast.stmt]) -> str:
+def lines(source: str, nodes: Sequence[ast.stmt]) -> str:
     """Return the text of statements as it is written."""
     return "\n".join(ast.get_source_segment(source, node) or "" for node in nodes)
 

@@ -9,7 +9,7 @@ import anywidget
 
 from course_lib.widgets.page.module import PAGE
 
-__all__ = ["page_of", "without_javascript"]
+__all__ = ["page_of", "page_with", "without_javascript"]
 
 HOST = (PAGE / "host.js").read_text(encoding="utf-8")
 KIND = "application/vnd.jupyter.widget"
@@ -29,20 +29,31 @@ def page_of(figure: anywidget.AnyWidget, **changes) -> str:
     figure : a live figure
     changes : values of its state that the page has instead of the figure's own
     """
-    record = {"model_module": "anywidget", "state": _state(figure) | changes}
+    return page_with(_state(figure) | changes, figure.still)
+
+
+def page_with(state: dict, sentence: str) -> str:
+    """Return a page with the live figure of a state.
+
+    Parameters
+    ----------
+    state : dict, the values of its traits, `_esm` and `_css` among them
+    sentence : str, the page's title, and what it shows where JavaScript is off
+    """
+    record = {"model_module": "anywidget", "state": state}
     # Within a script "<" could begin a tag; within JSON it may be written in full.
-    state = json.dumps({"state": {"figure": record}}).replace("<", "\\u003c")
+    states = json.dumps({"state": {"figure": record}}).replace("<", "\\u003c")
     return f"""\
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{html.escape(figure.still)}</title>
+<title>{html.escape(sentence)}</title>
 </head>
 <body style="max-width: 46rem">
-{without_javascript(figure.still)}
-<script type="{KIND}-state+json">{state}</script>
+{without_javascript(sentence)}
+<script type="{KIND}-state+json">{states}</script>
 <script type="{KIND}-view+json">{{"model_id": "figure"}}</script>
 <script>
 {HOST}</script>

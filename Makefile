@@ -13,10 +13,10 @@ LONGEST  := $(foreach n,09 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 # Results are written by what runs no chapter: those that show some say so below.
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
-PAGES    := _config.yml _toc.yml intro.md references.md references.bib $(shell find assets templates -type f)
+PAGES    := _config.yml _toc.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint scripts tidy bench clean no-npm
+.PHONY: help book serve lab test lint scripts tidy bench teach pdf zip clean no-npm
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,6 +54,18 @@ bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, i
 	@failed=0; for file in benchmarks/bench_*.py; do \
 	    $(PY) -m benchmarks.$$(basename $$file .py) || failed=1; done; exit $$failed
 
+teach: book $(if $(NPM),node_modules/.ready)  ## slides, notebooks without solutions, figures to embed, into _build/teach
+	@$(PY) -m tools.blanks _build/teach/blanks
+	@$(PY) -m tools.embeds _build/teach/embed
+	@$(PY) -m tools.slides _build/html _build/teach/slides
+	@echo "Slides, blanks and figures are in _build/teach"
+
+pdf: book .venv/browser  ## print the whole course as _build/neural-odes.pdf (ADDRESS=https://... for QR codes)
+	@$(PY) -m tools.pdf _build/html _build/neural-odes.pdf $(if $(ADDRESS),--address $(ADDRESS))
+
+zip: book  ## put the built book into _build/neural-odes.zip, which opens from the file system
+	@$(PY) -m tools.archive _build/html _build/neural-odes.zip
+
 clean:  ## remove everything that was built, the environment too
 	rm -rf _build .venv node_modules .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -87,5 +99,5 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py
 	@tools/build

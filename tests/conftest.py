@@ -26,10 +26,11 @@ class InGroups(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid):
-        """Name the group of a test: a page of the book, JupyterLab, or the test alone."""
-        if page := re.search(r"\[([\w/]+\.html)\]$", nodeid):
-            return page[1]
-        return "lab" if "test_lab.py" in nodeid else nodeid
+        """Name the group of a test: a page of the book, what is dear to make, or alone."""
+        if dear := re.search(r"test_(lab|paper|teach)\.py", nodeid):
+            return dear[1]
+        page = re.search(r"\[([\w/]+\.html)\]$", nodeid)
+        return page[1] if page else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

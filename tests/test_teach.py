@@ -175,7 +175,9 @@ def test_the_slides_hold_each_task_and_no_solution(deck):
 def test_the_notes_of_the_slides_hold_every_paragraph(folder):
     spoken = BeautifulSoup((folder / CHAPTER).read_text(), "html.parser")
     notes = " ".join(note.get_text() for note in spoken.select("aside.notes"))
-    prose = [p.get_text() for p in article(CHAPTER).select("section > p")]
+    prose = [
+        p.get_text() for p in article(CHAPTER).select("section > p:not(.chapter-line)")
+    ]
     exercises = " ".join(
         p.get_text()
         for p in article(CHAPTER).select("[id^=exercise-] > p, #sources > p")

@@ -10,6 +10,7 @@
     next.removeAttribute("id");
     next.classList.remove("title");
     next.append(slide.querySelector("h2").cloneNode(true));
+    next.append(slide.querySelector("aside").cloneNode(true));
     slide.after(next);
     return next;
   }

@@ -7,7 +7,7 @@ A slide is a step of the text: sentences, then what they lead to.
 - A heading begins a slide, a section a column. The first slide has title and question.
 - Of a paragraph stands its first sentence, and its last where it leads to a formula or to
   a cell. A paragraph that begins in bold stands whole. The speaker's notes (press S) have
-  every word.
+  every word, with formulas as they are written: the window of the notes sets none.
 - A figure, a live figure or a table ends a slide. The first sentence after it, its
   reading, stands below it, unless that is a question or only leads on.
 - Code that defines something stands as it is; other code is folded; imports are left out.
@@ -83,7 +83,7 @@ class Slide:
         blocks = "\n".join(map(block, [*self.blocks[:-1], self._end]))
         return (
             f'<section class="{self.kind}"{name}>\n<h2>{self.title}</h2>\n{blocks}\n'
-            f'<aside class="notes">{"".join(self.notes)}</aside>\n</section>'
+            f'<aside class="notes tex2jax_ignore">{"".join(self.notes)}</aside>\n</section>'
         )
 
     @property
@@ -304,7 +304,7 @@ def opening(top: Tag) -> list[Slide]:
     early = children[len(text) :]
     column.last.kind = "title"
     put(column, text)
-    if any(shown(cell) for cell in early):
+    if any(DRAWN.search("".join(shown(cell))) for cell in early):
         column.begin()
         put(column, early)
     else:
@@ -332,8 +332,9 @@ def tidy(article: Tag) -> None:
     """Take out what only a page of the book has use for."""
     for link in article.select("a[href*='references.html']"):
         link.unwrap()
-    for link in article.select(".headerlink"):
-        link.decompose()
+    # Links to headings, and the line under a title that says what the page takes.
+    for part in article.select(".headerlink, .chapter-line"):
+        part.decompose()
 
 
 def deck(page: str) -> str:

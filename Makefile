@@ -16,11 +16,11 @@ PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'c
 PAGES    := _config.yml _toc.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint scripts tidy bench teach pdf zip clean no-npm
+.PHONY: help book serve lab test lint scripts tidy bench teach pdf zip site plain links audit colab-check clean no-npm
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: $(READY)  ## execute every chapter and build the book
 	@$(MAKE) --no-print-directory -j 2 executed
@@ -37,12 +37,13 @@ lab: $(READY)  ## open the chapters in JupyterLab
 test: lint book .venv/browser  ## run every check, the book's pages in a browser included
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
-lint: $(READY) scripts  ## check the style of package, scripts, tests and notebooks
+lint: $(READY) scripts  ## check the style of package, scripts, tests and notebooks, and the workflows
 	@$(PY) -m ruff format --check -q . || { echo "make tidy formats these files"; exit 1; }
 	@$(PY) -m ruff check -q .
 	@$(PY) -m mypy --no-error-summary
+	@.venv/bin/zizmor --offline --quiet --no-progress .github/workflows
 
-scripts: $(TOOLS)  ## check style and types of the figures' scripts (needs npm)
+scripts: $(TOOLS)  ## check the figures' scripts and the syntax of the workflows (needs npm)
 	@$(if $(NPM),npm run --silent lint || { echo "make tidy mends what is style"; exit 1; })
 
 tidy: $(READY) $(TOOLS)  ## format everything, strip outputs from the notebooks
@@ -65,6 +66,21 @@ pdf: book .venv/browser  ## print the whole course as _build/neural-odes.pdf (AD
 
 zip: book  ## put the built book into _build/neural-odes.zip, which opens from the file system
 	@$(PY) -m tools.archive _build/html _build/neural-odes.zip
+
+site: book  ## gather in _build/site what a release holds (REPOSITORY=OWNER/REPO: for Colab too)
+	@$(PY) -m tools.site
+
+plain: book  ## build the book with Sphinx alone and compare the pages
+	@$(PY) -m tools.plain
+
+links: book  ## ask every address that the book names whether it answers
+	@$(PY) -m tools.links
+
+audit: $(READY)  ## ask whether a pinned version has a known vulnerability
+	@tools/audit
+
+colab-check: $(READY)  ## run the chapters with the versions that Colab has
+	@$(PY) -m tools.colab_check
 
 clean:  ## remove everything that was built, the environment too
 	rm -rf _build .venv node_modules .pytest_cache .ruff_cache .hypothesis course_lib.egg-info
@@ -99,5 +115,12 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py _build/address
 	@tools/build
+
+# OWNER/REPO of the published course, or nothing: another address is another book.
+.PHONY: asked
+_build/address: asked $(READY)
+	@mkdir -p _build
+	@$(PY) -m tools.address >$@.now
+	@cmp -s $@.now $@ || cp $@.now $@

@@ -18,7 +18,7 @@ __all__ = ["broken"]
 
 LINKS = plain.BUILD / "links"
 # Anchors are often made by scripts, which nobody runs here.
-PATIENCE = "linkcheck_anchors=0 linkcheck_timeout=30 linkcheck_retries=3".split()
+PATIENCE = ["linkcheck_anchors=0", "linkcheck_timeout=30", "linkcheck_retries=3"]
 GUARDED = ("401", "403", "429")
 
 

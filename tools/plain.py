@@ -78,7 +78,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """What two built books do not share, one sentence each."""
     here, there = pages(one), pages(other)
     apart = [f"only one has {name}" for name in sorted(here.keys() ^ there.keys())]
-    for name in here.keys() & there.keys():
+    for name in sorted(here.keys() & there.keys()):
         ours, theirs = visible(here[name]), visible(there[name])
         if ours != theirs:
             at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), -9)

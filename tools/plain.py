@@ -23,11 +23,18 @@ PLAIN = BUILD / "plain"
 
 
 def configured(folder: Path) -> Path:
-    """Copy the sources of the book into a folder, and write a conf.py beside them."""
+    """Copy the sources of the book into a folder, and write a conf.py beside them that
+    loads no Jupyter Book.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     source = Path(shutil.copytree(BUILD / "source", folder / "source"))
-    book = [Path(sys.executable).with_name("jupyter-book"), "config", "sphinx", source]
-    subprocess.run(book, check=True, stdout=subprocess.DEVNULL)
+    book = Path(sys.executable).with_name("jupyter-book")
+    subprocess.run(
+        [book, "config", "sphinx", source], check=True, stdout=subprocess.DEVNULL
+    )
+    settings = (source / "conf.py").read_text(encoding="utf-8")
+    alone = settings.replace("'jupyter_book', ", "")
+    (source / "conf.py").write_text(alone, encoding="utf-8")
     return source
 
 

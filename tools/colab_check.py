@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -209,13 +210,14 @@ def check(chosen: list[str], *, here: bool = False) -> None:
     HOME.mkdir(parents=True, exist_ok=True)
     place = Place(Path(sys.executable)) if here else made()
     held = place.versions() if here else listed()
-    source = HOME / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    site.sources(source)
-    install(place, held, source.as_uri())
-    for path in colab.write("OWNER/REPO", HOME, source.as_uri()):
-        if not chosen or path.name.startswith(tuple(chosen)):
-            run_copy(place, path)
+    # Not below the checkout, where tools would find a second one.
+    with tempfile.TemporaryDirectory() as folder:
+        site.sources(Path(folder))
+        source = Path(folder).as_uri()
+        install(place, held, source)
+        for path in colab.write("OWNER/REPO", HOME, source):
+            if not chosen or path.name.startswith(tuple(chosen)):
+                run_copy(place, path)
     if moved := place.moved(held):
         raise SystemExit("\n".join(["the chapters moved versions:", *moved]))
     print("every chapter ran, and no version moved")

@@ -14,28 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 from tools import address, colab
+from tools.archive import archive
 
-__all__ = ["archive", "changes", "gather", "sources", "wheel"]
+__all__ = ["changes", "gather", "sources", "wheel"]
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "_build"
 SITE = BUILD / "site"
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # so that the same book is the same archive
-
-
-def archive(book: Path, target: Path) -> None:
-    """Put a built book into one zip file, in a folder of the archive's name."""
-    files = sorted(path for path in book.rglob("*") if path.is_file())
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
-            name = f"{target.stem}/{path.relative_to(book).as_posix()}"
-            archive.writestr(
-                zipfile.ZipInfo(name, LONG_AGO), path.read_bytes(), zipfile.ZIP_DEFLATED
-            )
 
 
 def sources(copy: Path) -> None:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -97,20 +96,6 @@ def test_every_chapter_of_the_built_book_has_the_button_that_its_address_gives()
 
 
 # --- what a release holds -------------------------------------------------------------
-
-
-def test_the_same_book_is_the_same_archive_and_opens_in_a_folder_of_its_own(tmp_path):
-    book = tmp_path / "html"
-    (book / "chapters").mkdir(parents=True)
-    (book / "chapters" / "b.html").write_text("b")
-    (book / "index.html").write_text("a")
-    archives = [tmp_path / "one" / "book.zip", tmp_path / "two" / "book.zip"]
-    for path in archives:
-        path.parent.mkdir()
-        site.archive(book, path)
-    assert archives[0].read_bytes() == archives[1].read_bytes()
-    names = zipfile.ZipFile(archives[0]).namelist()
-    assert names == ["book/chapters/b.html", "book/index.html"]
 
 
 def test_a_release_says_what_the_changelog_says_of_its_version():

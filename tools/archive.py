@@ -12,11 +12,7 @@ import zipfile
 from pathlib import Path
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-UNUSED = (
-    "_sources",
-    ".buildinfo",
-    "objects.inv",
-)  # for other programs, not for readers
+UNUSED = (".buildinfo", "objects.inv")  # for other programs, not for readers
 
 
 def archive(book: Path, target: Path) -> None:

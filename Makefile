@@ -13,7 +13,8 @@ LONGEST  := $(foreach n,09 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 # Results are written by what runs no chapter: those that show some say so below.
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
-PAGES    := _config.yml _toc.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
+PAGES    := _config.yml _toc.yml _chapters.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
+READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve lab test lint scripts tidy bench teach pdf zip site plain links audit colab-check clean no-npm
@@ -115,7 +116,7 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py _build/address
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build
 
 # OWNER/REPO of the published course, or nothing: another address is another book.

@@ -1,0 +1,93 @@
+"""Which cells of a chapter only draw: the book folds their code under what they show.
+
+    python -m tools.drawing chapters/*.ipynb
+
+prints how many they are. A cell only draws if
+
+1. it ends with `plotting.shown(…)` or `plotting.table(…)`,
+2. it imports and defines nothing,
+3. it calls nothing of `course_lib` but `plotting`.
+
+What it shows was therefore computed above, or by functions that the chapter has shown. A cell
+that solves or trains while it draws stays in sight, and so does a solution, which has a
+fold of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+ENDS = {"plotting.shown": "figure", "plotting.table": "table"}
+DEFINES = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+
+
+def drawn(source: str, package: Iterable[str]) -> str:
+    """Return what a cell only draws, "figure" or "table"; "" if it does more.
+
+    `package` are the names of `course_lib` that it could compute with.
+    """
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    calls = {called(node).partition(".")[0] for node in nodes}
+    if calls & set(package) or any(isinstance(node, DEFINES) for node in nodes):
+        return ""
+    last = tree.body[-1] if tree.body else None
+    return ENDS.get(called(getattr(last, "value", None)), "")
+
+
+def called(node: ast.AST | None) -> str:
+    """Return the dotted name that a call calls; '' for what is no call of a name."""
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+
+
+def names_of_package(sources: Iterable[str]) -> set[str]:
+    """List the names that cells import from `course_lib`, less `plotting`."""
+    imports = [
+        node
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").partition(".")[0] == "course_lib"
+    ]
+    names = {alias.asname or alias.name for node in imports for alias in node.names}
+    return names - {"plotting"}
+
+
+def drawn_by(sources: Sequence[str], solutions: Container[int] = ()) -> list[str]:
+    """Return what each code cell of a chapter only draws, "" for all other cells.
+
+    `solutions` are the places of those that have a fold of their own.
+    """
+    package = names_of_package(sources)
+    return [
+        "" if place in solutions else drawn(source, package)
+        for place, source in enumerate(sources)
+    ]
+
+
+def _report(path: Path) -> str:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in code]
+    solutions = [
+        k
+        for k, cell in enumerate(code)
+        if "hide-cell" in cell["metadata"].get("tags", [])
+    ]
+    kinds = drawn_by(sources, solutions)
+    lines = [source.count("\n") + 1 for source in sources]
+    folded = sum(n for n, kind in zip(lines, kinds) if kind)
+    return (
+        f"{path.stem:32} {kinds.count('figure'):3} figures and "
+        f"{kinds.count('table'):2} tables of {len(code):3} cells, "
+        f"{folded:4} of {sum(lines):4} lines ({folded / sum(lines):.0%})"
+    )
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print(_report(Path(name)))

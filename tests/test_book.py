@@ -9,7 +9,10 @@ import colorsys
 import functools
 import http.server
 import io
+import re
 import threading
+from pathlib import Path
+from urllib.parse import quote
 
 import pages
 import pytest
@@ -18,12 +21,13 @@ from pages import HTML, PAGES, barriers, ink_and_paper, live_figures, poor_figur
 from PIL import Image
 from playwright.sync_api import expect
 
-from tools import weight
+from tools import chapters, weight
 
 FILES = f"{HTML.as_uri()}/"
 CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
 WITH_FIGURES = [name for name in CHAPTERS if live_figures(name)]
 SHORTEST = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
+ROWS, _ = chapters.read(ROOT / "_chapters.yml")
 KINDS = ["intro.html", "references.html", SHORTEST]
 
 
@@ -229,6 +233,262 @@ def test_images_on_a_dark_page_swap_light_and_dark_and_keep_their_hue(visit):
     assert seen["white"][1] < 0.2
     for name, hue in [("orange", 26 / 360), ("blue", 202 / 360)]:
         assert abs(seen[name][0] - hue) < 0.06, (name, seen[name])
+
+
+# --- reading --------------------------------------------------------------------------
+
+READ = "chapters/05_the_adjoint_derived.html"
+# `html` and `body` as they are when the body begins; nothing was painted before.
+AT_FIRST = """new MutationObserver((_, watch) => {
+  if (!document.body) return;
+  window.atFirst = document.documentElement.dataset.reading;
+  watch.disconnect();
+}).observe(document, { childList: true, subtree: true });"""
+BLOCKED = """for (const name of ["getItem", "setItem"]) {
+  const original = Storage.prototype[name];
+  Storage.prototype[name] = function (key, ...rest) {
+    if (key.startsWith("course-")) throw new DOMException("blocked", "SecurityError");
+    return original.call(this, key, ...rest);
+  };
+}"""
+
+
+@pytest.fixture
+def chapter(visit):
+    """Visit a chapter as a new reader."""
+    with visit(READ) as visited:
+        yield visited.page
+
+
+def choose(page, name):
+    """Choose what is shown, as a reader does."""
+    # Not check(), which scrolls to what it checks though the header is always in view.
+    box = page.get_by_role("radio", name=name).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("html")).to_have_attribute("data-reading", name.lower())
+
+
+def on_screen(page, selector):
+    """Count the elements that take room on the page."""
+    return page.locator(selector).evaluate_all(
+        "(all) => all.filter((node) => node.checkVisibility() && node.offsetHeight).length"
+    )
+
+
+CODE, DRAWN = ".bd-article .cell_input", "details.draws .cell_input"
+
+
+def test_code_that_only_draws_is_folded_under_what_it_draws(chapter):
+    folds = chapter.locator("details.draws")
+    assert folds.count() > 3
+    assert on_screen(chapter, DRAWN) == 0
+    assert on_screen(chapter, CODE) > 20
+    for fold in folds.all():
+        above = fold.locator("xpath=preceding-sibling::*[1]")
+        assert above.locator("figure, table, noscript").count()
+
+
+def test_a_fold_opens_by_a_click_and_by_the_keyboard_and_its_code_can_be_copied(
+    chapter,
+):
+    chapter.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fold = chapter.locator("details.draws").first
+    fold.locator("summary").click()
+    expect(fold).to_have_attribute("open", "")
+    fold.hover()
+    fold.locator(".copybtn").click()
+    expect(fold.locator(".copybtn.success")).to_be_attached()
+    copied = chapter.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == fold.locator("pre").inner_text().strip()
+    fold.locator("summary").press("Enter")
+    expect(fold).not_to_have_attribute("open", "")
+
+
+def test_what_is_searched_for_in_a_page_opens_the_fold_that_it_is_in(chapter):
+    """A fragment of text is found as Ctrl-F finds it."""
+    fold = chapter.locator("details.draws").first
+    sentence = fold.locator(".s2").last.text_content().strip('"')
+    address = chapter.url
+    chapter.goto("about:blank")
+    chapter.goto(f"{address}#:~:text={quote(sentence)}")
+    expect(fold).to_have_attribute("open", "")
+    expect(chapter.locator("details.draws[open]")).to_have_count(1)
+
+
+def test_ideas_show_figures_and_no_code_and_everything_opens_every_fold(chapter):
+    figures = on_screen(chapter, ".course-figure")
+    code, folds = (
+        on_screen(chapter, CODE),
+        chapter.locator(".bd-article details").count(),
+    )
+    choose(chapter, "Ideas")
+    assert on_screen(chapter, f"{CODE}, details.draws, .bd-article .highlight .k") == 0
+    assert on_screen(chapter, ".course-figure") == figures
+    choose(chapter, "Everything")
+    assert on_screen(chapter, CODE) == chapter.locator(CODE).count()
+    assert on_screen(chapter, ".course-figure") >= figures
+    assert chapter.locator(".bd-article details[open]").count() == folds
+    choose(chapter, "Code")
+    assert on_screen(chapter, CODE) == code
+    assert chapter.locator(".bd-article details[open]").count() == 0
+
+
+def test_a_fold_that_the_reader_opened_stays_open_when_everything_is_left(chapter):
+    chapter.locator("details.draws summary").first.click()
+    choose(chapter, "Everything")
+    choose(chapter, "Code")
+    expect(chapter.locator(".bd-article details[open]")).to_have_count(1)
+
+
+def test_what_stood_at_the_top_stays_there_when_more_or_less_is_shown(chapter):
+    heading = chapter.locator(".bd-article h2").nth(5)
+    heading.evaluate("(node) => node.scrollIntoView({ behavior: 'instant' })")
+    before = heading.bounding_box()["y"]
+    for mode in ("Ideas", "Everything", "Code"):
+        choose(chapter, mode)
+        settle(chapter)
+        assert abs(heading.bounding_box()["y"] - before) < 3
+
+
+def test_the_choice_is_kept_and_holds_before_the_page_is_drawn(chapter):
+    chapter.add_init_script(AT_FIRST)
+    for mode in ("ideas", "everything"):
+        choose(chapter, mode.capitalize())
+        chapter.reload(wait_until="load")
+        assert chapter.evaluate("window.atFirst") == mode
+        chosen = chapter.locator(".reading-mode input:checked")
+        expect(chosen).to_have_attribute("value", mode)
+
+
+def test_the_switch_is_a_group_with_a_name_that_arrow_keys_move_in(chapter):
+    group = chapter.get_by_role("group", name="Show")
+    expect(group.get_by_role("radio")).to_have_count(3)
+    group.get_by_role("radio", name="Code").focus()
+    chapter.keyboard.press("ArrowRight")
+    expect(chapter.locator("html")).to_have_attribute("data-reading", "everything")
+
+
+@pytest.mark.parametrize("mode", ["Ideas", "Everything"])
+def test_axe_finds_nothing_to_mend_in_what_else_a_page_can_show(chapter, mode):
+    choose(chapter, mode)
+    assert barriers(chapter) == []
+
+
+def test_where_nothing_can_be_kept_the_switch_works_all_the_same(visit, served):
+    with visit(READ) as visited:
+        page = visited.page
+        page.add_init_script(BLOCKED)
+        page.reload(wait_until="load")
+        choose(page, "Ideas")
+        page.goto(f"{served}intro.html")
+        expect(page.locator(".book-resume")).to_be_hidden()
+        assert visited.said == []
+
+
+def test_without_javascript_code_is_there_and_there_is_no_switch(visit):
+    with visit(READ, script=False) as visited:
+        page = visited.page
+        assert not page.locator(".reading-mode").is_visible()
+        assert page.locator(CODE).first.is_visible()
+        fold = page.locator("details.draws").first
+        fold.locator("summary").click()
+        assert fold.locator(".cell_input").is_visible()
+
+
+def test_what_is_folded_under_figures_prints_unless_only_ideas_are_shown(chapter):
+    chapter.emulate_media(media="print")
+    folds = chapter.locator("details.draws").count()
+    assert on_screen(chapter, DRAWN) == folds
+    assert on_screen(chapter, "details.draws summary, .reading-mode") == 0
+    chapter.emulate_media(media="screen")
+    choose(chapter, "Ideas")
+    chapter.emulate_media(media="print")
+    assert on_screen(chapter, CODE) == 0
+
+
+def test_the_introduction_offers_to_go_on_where_the_reader_left_off(visit, served):
+    with visit("intro.html") as visited:
+        page = visited.page
+        expect(page.locator(".book-resume")).to_be_hidden()
+        page.goto(served + READ)
+        heading = page.locator(".bd-article h2").nth(3)
+        heading.evaluate("(node) => node.scrollIntoView({ behavior: 'instant' })")
+        section = (
+            page.locator(".bd-article section > section").nth(3).get_attribute("id")
+        )
+        page.goto(f"{served}intro.html")
+        page.locator(".book-resume").click()
+        page.wait_for_url(f"**/{READ}#{section}")
+        page.goto(served + READ)
+        resume = page.locator(".chapter-resume")
+        assert resume.get_attribute("href").endswith(f"#{section}")
+        expect(resume).to_be_visible()
+
+
+@pytest.mark.parametrize("base", ["http", "file"])
+def test_the_choice_works_over_http_and_from_files(visit, served, base):
+    with visit(READ, base=served if base == "http" else FILES) as visited:
+        choose(visited.page, "Ideas")
+        assert visited.said == []
+
+
+def test_a_downloaded_notebook_is_the_one_that_was_executed():
+    for name in CHAPTERS:
+        file = Path(name).stem + ".ipynb"
+        executed = ROOT / "_build" / "executed" / file
+        assert (
+            HTML / "_sources" / "chapters" / file
+        ).read_bytes() == executed.read_bytes()
+
+
+def test_a_chapter_says_its_number_its_times_and_what_it_needs_and_gives(light):
+    row = ROWS.get(Path(light.name).stem.partition("_")[0])
+    if row:
+        page = light.page
+        assert page.locator("h1 .chapter-number").inner_text() == row.number
+        line = page.locator(".chapter-line").inner_text()
+        assert re.match(r"\d.* to read, \d.* to run\. You need ", line)
+        assert f"You will be able to {row.able}." in line
+        needs = page.locator(".chapter-line a:visible").all_inner_texts()
+        assert needs == list(row.needs)
+        current = page.locator(".bd-sidebar-primary .current").first.inner_text()
+        assert current.startswith(f"{row.number} ")
+
+
+def test_the_neighbours_of_a_chapter_tell_their_questions(light):
+    numbers = list(ROWS)
+    number = Path(light.name).stem.partition("_")[0]
+    if number in ROWS:
+        place = numbers.index(number)
+        around = numbers[max(0, place - 1) : place] + numbers[place + 1 : place + 2]
+        told = light.page.locator(".prev-next-question").all_inner_texts()
+        assert told == [ROWS[n].question for n in around]
+
+
+def test_the_first_screen_of_the_introduction_moves_and_its_map_leads_to_every_chapter(
+    visit,
+):
+    with visit("intro.html") as visited:
+        page = visited.page
+        plot = page.locator(".hero svg.live-plot").bounding_box()
+        assert plot["y"] < 450
+        assert plot["y"] + plot["height"] < 900
+        links = page.locator(".chapter-map .chapter-title a")
+        hrefs = [link.get_attribute("href") for link in links.all()]
+        assert hrefs == [f"{row.page}.html" for row in ROWS.values()]
+
+
+HEADER = ".bd-header-article :is(button, .reading-mode):visible"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_header_has_room_for_all_that_is_in_it(visit, width):
+    with visit(READ, width=width) as visited:
+        boxes = [item.bounding_box() for item in visited.page.locator(HEADER).all()]
+        boxes.sort(key=lambda box: box["x"])
+        ends = [box["x"] + box["width"] for box in boxes]
+        assert all(end <= box["x"] for end, box in zip(ends, boxes[1:]))
+        assert ends[-1] <= width
 
 
 # --- the checks themselves ------------------------------------------------------------

@@ -451,7 +451,7 @@ def test_a_chapter_says_its_number_its_times_and_what_it_needs_and_gives(light):
         assert f"You will be able to {row.able}." in line
         needs = page.locator(".chapter-line a:visible").all_inner_texts()
         assert needs == list(row.needs)
-        current = page.locator(".bd-sidebar-primary .current").first.inner_text()
+        current = page.locator(".bd-sidebar-primary a.current").first.inner_text()
         assert current.startswith(f"{row.number} ")
 
 

@@ -1,5 +1,6 @@
 """How the course is published: its address, what a release holds, the workflows."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -60,6 +61,9 @@ def small_book(folder: Path, repository: str) -> str:
     (folder / "_toc.yml").write_text(
         "format: jb-book\nroot: intro\nchapters:\n- file: chapters/01_a\n"
     )
+    row = {"file": "01_a", "question": "What?", "needs": [], "able": "read"}
+    table = {"chapters": [row], "routes": []}
+    (folder / "_chapters.yml").write_text(yaml.safe_dump(table))
     (folder / "chapters").mkdir()
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     cells = [nbformat.v4.new_markdown_cell("# A chapter")]
@@ -68,7 +72,8 @@ def small_book(folder: Path, repository: str) -> str:
     settings = address.addressed(CONFIG, repository) if repository else CONFIG
     (folder / "_config.yml").write_text(yaml.safe_dump(settings))
     command = [ROOT / ".venv" / "bin" / "jupyter-book", "build", folder, "-q"]
-    subprocess.run(command, check=True, capture_output=True)
+    here = os.environ | {"PYTHONPATH": str(ROOT)}  # for the course's extensions
+    subprocess.run(command, check=True, capture_output=True, env=here)
     page = folder / "_build" / "html" / "chapters" / "01_a.html"
     return page.read_text(encoding="utf-8")
 

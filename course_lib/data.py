@@ -1,7 +1,7 @@
-"""The data of the course: seeded toy sets, spirals, four years of weather, sentences,
-MNIST and Fashion-MNIST.
+"""The data of the course: seeded toy sets, spirals, four years of weather, the visits of
+312 patients, sentences, MNIST and Fashion-MNIST.
 
-The weather and a real subset of both image sets travel with the package, so that the
+The weather, the visits and a real subset of both image sets travel with the package, so that the
 whole book builds with no network: the first 10,000 training images and all 10,000 test
 images of each. The full sets are looked for in the folder ``$COURSE_DATA``, then in the
 cache of earlier downloads, then downloaded. Every file is checked against its SHA-256
@@ -39,12 +39,14 @@ __all__ = [
     "TAKING",
     "TEST_FILES",
     "TRAIN_FILES",
+    "VISITS_SHA256",
     "WEATHER_SHA256",
     "WHEN",
     "Archive",
     "DataError",
     "ImageSet",
     "Spirals",
+    "Visits",
     "Weather",
     "cache_folder",
     "checksums",
@@ -67,6 +69,7 @@ __all__ = [
     "thin",
     "two_armed_spirals",
     "two_moons",
+    "visits",
     "weather",
     "windows",
 ]
@@ -414,6 +417,114 @@ def weather() -> Weather:
         t=(days + 0.5) / 365.25,
         source=f"Seattle, {dates[0]} to {dates[-1]}, {len(dates):,} days, NOAA, bundled",
         **columns,
+    )
+
+
+# --- visits ---------------------------------------------------------------------------
+
+VISITS_SHA256 = "2896bf2db2065cdd8b903afc9f5b7ea103f0c1dfab04d3f527a17950626b433c"
+
+
+@dataclass(frozen=True)
+class Visits:
+    """What was measured at the visits of patients, each patient on days of their own.
+
+    Attributes
+    ----------
+    times : Tensor, shape (n, k), years of 365.25 days since a patient's first visit
+    values : Tensor, shape (n, k, D)
+    seen : Tensor, shape (n, k), bool, False after a patient's last visit, where times
+        and values hold zeros
+    ends : Tensor, shape (n,), int64, how the record of a patient ends: 0 alive at the
+        end of the study, 1 with a new liver, 2 dead
+    names, units : tuple of D str
+    source : str
+    """
+
+    times: Tensor
+    values: Tensor
+    seen: Tensor
+    ends: Tensor
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    source: str
+
+    def of(self, rows: Tensor) -> Visits:
+        """Some of the patients: their indices, or a mask."""
+        return replace(
+            self,
+            times=self.times[rows],
+            values=self.values[rows],
+            seen=self.seen[rows],
+            ends=self.ends[rows],
+        )
+
+    def logarithms(self, *names: str) -> Visits:
+        """The same visits with the natural logarithm of the columns `names`.
+
+        Raises
+        ------
+        ValueError
+            If there is no column of that name.
+        """
+        unknown = set(names) - set(self.names)
+        if unknown:
+            raise ValueError(f"no column {unknown.pop()!r}; columns: {self.names}")
+        logged = torch.tensor([name in names for name in self.names])
+        values = self.values.log().where(self.seen[..., None], 0.0)
+        return replace(
+            self,
+            values=values.where(logged, self.values),
+            names=tuple(f"log {x}" if x in names else x for x in self.names),
+            units=tuple(
+                f"log({unit})" if name in names else unit
+                for name, unit in zip(self.names, self.units)
+            ),
+        )
+
+
+def visits() -> Visits:
+    """The 1,945 visits of 312 patients with primary biliary cirrhosis, a disease of the
+    liver, to the Mayo Clinic: bilirubin, albumin and prothrombin time in the blood.
+
+    They are the patients of a trial from 1974 to 1984, followed for up to 14 years.
+    Visits were planned after half a year, a year, and every year from then on; some
+    more were made because a patient got worse. Nothing is missing at a visit; what is
+    missing are visits after a death or a transplant.
+
+    Raises
+    ------
+    DataError
+        If the bundled file is missing or damaged.
+
+    References
+    ----------
+    Murtaugh et al. 1994; Fleming and Harrington 1991, appendix D. The data frame
+    ``pbcseq`` of the R package survival (T. Therneau), LGPL, version 2 or later.
+    """
+    text = read_bundled_file("pbcseq.csv.xz").decode()
+    patients: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        patients.setdefault(row["id"], []).append(row)
+    n, longest = len(patients), max(map(len, patients.values()))
+    times, values = torch.zeros(n, longest), torch.zeros(n, longest, 3)
+    seen = torch.zeros(n, longest, dtype=torch.bool)
+    columns = ("bili", "albumin", "protime")
+    for i, rows in enumerate(patients.values()):
+        k = len(rows)
+        times[i, :k] = torch.tensor([float(row["day"]) for row in rows])
+        values[i, :k] = torch.tensor(
+            [[float(row[name]) for name in columns] for row in rows]
+        )
+        seen[i, :k] = True
+    return Visits(
+        times=times / 365.25,
+        values=values,
+        seen=seen,
+        ends=torch.tensor([int(rows[0]["status"]) for rows in patients.values()]),
+        names=("bilirubin", "albumin", "prothrombin time"),
+        units=("mg/dl", "g/dl", "s"),
+        source=f"Mayo Clinic, {n} patients, {int(seen.sum()):,} visits, bundled",
     )
 
 

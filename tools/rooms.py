@@ -49,7 +49,7 @@ ORDER = (
     "models",
     "latent flows",
     "training",
-    "measuring",
+    "forecasting measuring",
     "records",
     "plotting",
     "widgets.page.module",

@@ -6,6 +6,7 @@
     python -m tools.pretrain spirals --data two-armed --model ode --seed 0
     python -m tools.pretrain spirals --data "diverse, late" --lr 3e-3 --seed 0
     python -m tools.pretrain fashion --epochs 3 --hold 5000 --name fashion_odenet
+    python -m tools.pretrain visits --seed 0
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -21,7 +22,13 @@ import statistics
 import torch
 
 from course_lib import measuring, models, records, training
-from tools import train_digits, train_fashion, train_spirals, train_starts
+from tools import (
+    train_digits,
+    train_fashion,
+    train_spirals,
+    train_starts,
+    train_visits,
+)
 
 
 def pretrain(args: argparse.Namespace) -> None:
@@ -76,12 +83,14 @@ def main() -> None:
     fashion.add_argument("--rate", choices=["cycle", "constant"], default="cycle")
     fashion.add_argument("--images", type=int, default=60_000, help="the first of them")
     fashion.add_argument("--hold", type=int, default=0, help="how many are held out")
+    visits = commands.add_parser("visits", help="forecasts of patients, five folds")
+    visits.set_defaults(run=train_visits.compare)
     for command in (mnist, spirals, fashion):
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (mnist, costs, starts, spirals, fashion):
+    for command in (mnist, costs, starts, spirals, fashion, visits):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_lib.data import Visits, generator
-from course_lib.latent import LatentODE, Readings, readings
+from course_lib.latent import LatentODE, Readings, negative_elbo, readings
 from course_lib.training import History, one_cycle
 
 __all__ = [
@@ -267,11 +267,15 @@ def flow_loss(
     number of the first alone: the flow has to reach the others by itself.
     """
     read = random_cut(series.seen)
-    posterior = model.encoder(series.values, series.times, read)
-    decoded = model.decode_at(posterior.sample(), series.times)
-    squares = ((series.values - decoded) / noise).square().sum(dim=-1)
-    misfit = 0.5 * squares[series.seen].sum()
-    return (misfit + kl_weight * posterior.kl().sum()) / series.seen.sum()
+    return negative_elbo(
+        model,
+        series.values,
+        series.times,
+        noise=noise,
+        kl_weight=kl_weight,
+        mask=read,
+        targets=(series.values, series.times, series.seen & ~read),
+    )
 
 
 # --- training -------------------------------------------------------------------------

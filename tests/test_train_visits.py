@@ -12,7 +12,7 @@ from course_lib.latent import Readings
 from tools import train_visits
 from tools.train_visits import FOLDS, MODELS, SEEDLESS
 
-SEEDS = range(2)
+SEEDS = range(3)
 
 
 @pytest.fixture(scope="module")

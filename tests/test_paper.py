@@ -15,7 +15,9 @@ from pypdf import PdfReader
 from tools import archive, blanks, exercises, pdf
 
 ADDRESS = "https://someone.example/course"
-WITH_FIGURES = [name for name in pages.PAGES if live_figures(name)]
+WITH_FIGURES = [
+    name for name in pages.PAGES if name.startswith("chapters/") and live_figures(name)
+]
 CHAPTER = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
 NAMES = [CHAPTER, "references.html"]
 

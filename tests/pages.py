@@ -34,6 +34,11 @@ def live_figures(name: str) -> int:
     return (HTML / name).read_text().count("jupyter.widget-view+json")
 
 
+CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
+WITH_FIGURES = [name for name in CHAPTERS if live_figures(name)]
+SHORTEST = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
+
+
 # --- a visit --------------------------------------------------------------------------
 
 

@@ -17,16 +17,22 @@ from urllib.parse import quote
 import pages
 import pytest
 from conftest import ROOT, settle
-from pages import HTML, PAGES, barriers, ink_and_paper, live_figures, poor_figures
+from pages import (
+    CHAPTERS,
+    HTML,
+    PAGES,
+    SHORTEST,
+    barriers,
+    ink_and_paper,
+    live_figures,
+    poor_figures,
+)
 from PIL import Image
 from playwright.sync_api import expect
 
 from tools import chapters, weight
 
 FILES = f"{HTML.as_uri()}/"
-CHAPTERS = [name for name in PAGES if name.startswith("chapters/")]
-WITH_FIGURES = [name for name in CHAPTERS if live_figures(name)]
-SHORTEST = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
 ROWS, _ = chapters.read(ROOT / "_chapters.yml")
 KINDS = ["intro.html", "references.html", SHORTEST]
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import ROOT
+from pages import HTML
 
-HTML = ROOT / "_build" / "html"
-PAGES = sorted(
+EVERY_PAGE = sorted(  # the search page and the index, too
     str(path.relative_to(HTML))
     for path in HTML.rglob("*.html")
     if "_static" not in path.parts
@@ -58,7 +57,7 @@ def leads_somewhere(page: Path, link: str) -> bool:
     return not place or target.suffix != ".html" or place in read(target).places
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", EVERY_PAGE)
 def test_every_link_inside_the_book_leads_somewhere(name):
     assert missing(HTML / name) == []
 

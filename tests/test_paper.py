@@ -15,10 +15,7 @@ from pypdf import PdfReader
 from tools import archive, blanks, exercises, pdf
 
 ADDRESS = "https://someone.example/course"
-WITH_FIGURES = [
-    name for name in pages.PAGES if name.startswith("chapters/") and live_figures(name)
-]
-CHAPTER = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
+CHAPTER = pages.SHORTEST
 NAMES = [CHAPTER, "references.html"]
 
 

@@ -63,8 +63,10 @@ def test_the_adjoint_calls_the_field_of_a_digit_classifier_on_the_way_back_too()
     assert min(*forward, *backward) > 0
 
 
-@pytest.mark.parametrize("hold", [0, 4])
-def test_the_test_digits_are_looked_at_only_if_none_are_held_out(monkeypatch, hold):
+def halves_asked(monkeypatch, name: str) -> list[bool]:
+    """Put twelve random images in the place of a set; what will be asked for: True for
+    the training half, False for the test half.
+    """
     asked = []
 
     def drawn(train: bool, *, full: bool) -> data.ImageSet:
@@ -72,7 +74,13 @@ def test_the_test_digits_are_looked_at_only_if_none_are_held_out(monkeypatch, ho
         asked.append(train)
         return clothes(train)
 
-    monkeypatch.setattr(data, "mnist", drawn)
+    monkeypatch.setattr(data, name, drawn)
+    return asked
+
+
+@pytest.mark.parametrize("hold", [0, 4])
+def test_the_test_digits_are_looked_at_only_if_none_are_held_out(monkeypatch, hold):
+    asked = halves_asked(monkeypatch, "mnist")
     training.seed(0)
     args = order(model="one block", start=None, hold=hold)
     _, history, found = train_digits.train(args)
@@ -165,14 +173,7 @@ def clothes(train: bool) -> data.ImageSet:
 def test_the_test_clothes_are_looked_at_only_for_a_model_that_is_stored(
     monkeypatch, name
 ):
-    asked = []
-
-    def drawn(train: bool, *, full: bool) -> data.ImageSet:
-        assert full
-        asked.append(train)
-        return clothes(train)
-
-    monkeypatch.setattr(data, "fashion_mnist", drawn)
+    asked = halves_asked(monkeypatch, "fashion_mnist")
     training.seed(0)
     args = order(rate="constant", end="linear", images=10, hold=4, name=name)
     _, history, found = train_fashion.train(args)

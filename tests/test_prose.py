@@ -4,11 +4,10 @@ import re
 import subprocess
 import sys
 
-import nbformat
 import pytest
 from conftest import ROOT
+from test_chapters import by_name, prose
 
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 FILLER = (
     *("actually", "basically", "essentially", "obviously", "simply", "of course"),
     *("note that", "it is worth noting", "in order to", "needless to say"),
@@ -17,16 +16,11 @@ FILLER = (
 )
 
 
-def prose(path) -> str:
-    cells = nbformat.read(path, as_version=4).cells
-    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-
-
 def filler(text: str) -> list[str]:
     return re.findall(rf"\b(?:{'|'.join(FILLER)})\w*", text, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@by_name
 def test_the_prose_of_a_chapter_has_no_filler(path):
     assert filler(prose(path)) == []
 

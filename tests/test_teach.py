@@ -8,15 +8,11 @@ import pages
 import pytest
 from bs4 import BeautifulSoup
 from conftest import ROOT, settle
-from pages import HTML, live_figures
+from pages import HTML, SHORTEST, WITH_FIGURES, live_figures
 from playwright.sync_api import expect
 
 from tools import embeds, slides
 
-WITH_FIGURES = [
-    name for name in pages.PAGES if name.startswith("chapters/") and live_figures(name)
-]
-SHORTEST = min(WITH_FIGURES, key=lambda name: (HTML / name).stat().st_size, default="")
 CHAPTER = SHORTEST.rpartition("/")[2]
 
 

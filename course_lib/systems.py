@@ -17,6 +17,7 @@ from torch import Tensor, nn
 __all__ = [
     "SQUARE",
     "SYSTEMS",
+    "Hum",
     "Ring",
     "System",
     "decay",
@@ -100,6 +101,22 @@ class Ring(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, 2) -> (*, 2)
         """The derivative at y, on and off the circle."""
         return ring(t, y, self.k, self.omega)
+
+
+class Hum(nn.Module):
+    """y' = -y + θ sin 50t, θ to be learnt and 0 at the start.
+
+    At θ = 0 the solution is a plain exponential. What hums is its slope by θ, an integral
+    over sin 50t, and a solver that does not watch the integral steps over the waves.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(()))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*) -> (*)
+        """The derivative at t and y."""
+        return -y + self.theta * torch.sin(50 * t)
 
 
 SQUARE = ((-2.4, 2.4), (-2.4, 2.4))

@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import importlib
+from collections import Counter
+from collections.abc import Iterator
 
 import nbformat
 import pytest
@@ -39,6 +41,59 @@ def code(path) -> ast.Module:
     """The cells of a chapter as one program."""
     cells = nbformat.read(path, as_version=4).cells
     return ast.parse("\n".join(c.source for c in cells if c.cell_type == "code"))
+
+
+DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def defined(tree: ast.AST) -> Iterator[DEFINITION]:
+    """The functions and classes that others can call: not what is inside of one."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, DEFINITION):
+            yield node
+        else:
+            yield from defined(node)
+
+
+def bare(definition: DEFINITION) -> str:
+    """A definition less what does not compute: docstrings and annotations."""
+    copy = ast.parse(ast.unparse(definition))
+    for node in ast.walk(copy):
+        if isinstance(node, DEFINITION) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.dump(copy)
+
+
+def public() -> dict[str, set[str]]:
+    """The public functions and classes of the package by name, each bare."""
+    found: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        handed_on = getattr(importlib.import_module(f"{PACKAGE}.{name}"), "__all__", ())
+        for node in defined(ast.parse(path.read_text(encoding="utf-8"))):
+            if node.name in handed_on:
+                found.setdefault(node.name, set()).add(bare(node))
+    return found
+
+
+def in_two(trees: list[ast.Module]) -> list[str]:
+    """The names that two chapters or more define."""
+    chapters = Counter(
+        name for tree in trees for name in {d.name for d in defined(tree)}
+    )
+    return sorted(name for name, times in chapters.items() if times > 1)
+
+
+def borrowed(tree: ast.Module, package: dict[str, set[str]]) -> list[str]:
+    """The names of the package that a chapter gives to something else."""
+    return [
+        node.name
+        for node in defined(tree)
+        if node.name in package and bare(node) not in package[node.name]
+    ]
 
 
 # --- the package ----------------------------------------------------------------------
@@ -90,6 +145,41 @@ def test_a_chapter_shows_nothing_private_of_the_package(path):
     tree = code(path)
     taken = [name for module, name in imports(tree) if module.startswith(PACKAGE)]
     assert [name for name in taken if name.startswith("_")] == []
+
+
+def test_no_function_or_class_is_defined_in_two_chapters():
+    assert in_two([code(path) for path in CHAPTERS]) == []
+
+
+def test_a_name_of_the_package_means_the_same_in_every_chapter():
+    """A chapter may build the package's own thing by hand, statement by statement."""
+    package = public()
+    assert {
+        path.stem: found
+        for path in CHAPTERS
+        if (found := borrowed(code(path), package))
+    } == {}
+
+
+def test_a_name_in_two_chapters_is_found_and_one_inside_a_function_is_not():
+    one = "def f(x):\n    def loss(): ...\n    return x"
+    assert in_two([ast.parse(one), ast.parse("with a:\n    class f: ...")]) == ["f"]
+    assert in_two([ast.parse(one), ast.parse("def loss(): ...")]) == []
+
+
+def test_a_name_of_the_package_is_free_only_for_what_the_package_has_there():
+    package = {
+        "f": {
+            bare(
+                ast.parse(
+                    'def f(x: float) -> int:\n    "Twice."\n    return 2 * x'
+                ).body[0]
+            )
+        }
+    }
+    assert borrowed(ast.parse("def f(x):  # by hand\n    return 2 * x"), package) == []
+    assert borrowed(ast.parse("def f(x):\n    return 3 * x"), package) == ["f"]
+    assert borrowed(ast.parse("def g(x):\n    return 3 * x"), package) == []
 
 
 # --- the tool itself ------------------------------------------------------------------

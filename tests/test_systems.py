@@ -1,9 +1,12 @@
-"""The small systems: batches, and the ring that can be learnt."""
+"""The small systems: batches, the ring that can be learnt, and the hum."""
+
+import math
 
 import pytest
 import torch
 
-from course_lib.systems import SYSTEMS, Ring, ring
+from course_lib.solvers import odeint
+from course_lib.systems import SYSTEMS, Hum, Ring, ring
 
 
 def states(*shape: int) -> torch.Tensor:
@@ -44,3 +47,13 @@ def test_the_ring_to_be_learnt_is_the_ring_and_knows_the_slopes_by_both_numbers(
     pull = (1 - batch.square().sum(-1, keepdim=True)) * batch
     assert torch.allclose(by_k, pull.sum())
     assert torch.allclose(by_omega, (batch[:, 0] - batch[:, 1]).sum())
+
+
+def test_the_hum_at_rest_decays_and_its_slope_is_the_integral_over_the_waves():
+    f = Hum().double()
+    start, ends = torch.ones(1, dtype=torch.float64), torch.tensor([0.0, 5.0])
+    end = odeint(f, start, ends.double(), method="rk4", step_size=1 / 1000)[-1]
+    (slope,) = torch.autograd.grad(end.sum(), f.theta)
+    waves = (math.sin(250) - 50 * math.cos(250) + 50 * math.exp(-5)) / 2501
+    assert end.item() == pytest.approx(math.exp(-5), rel=1e-9)
+    assert slope.item() == pytest.approx(waves, rel=1e-5)

@@ -105,3 +105,14 @@ def test_what_is_held_out_judges_a_run_in_the_place_of_the_test_digits():
     for row in held:
         assert 0.9 < row["held_accuracy"] < 1
         assert "test_accuracy" not in row
+
+
+def test_an_average_of_the_weights_forgets_the_early_ones():
+    weight = torch.nn.Linear(1, 1, bias=False)
+    averaged = train_digits.average_of(weight, 0.9)
+    for value in (1.0, 2.0, 4.0):
+        torch.nn.init.constant_(weight.weight, value)
+        averaged.update_parameters(weight)
+    # 1, then a tenth of the way to 2, then a tenth of the way to 4
+    assert averaged.module.weight.item() == pytest.approx(1.1 + 0.1 * 2.9)
+    assert train_digits.average_of(weight, None) is None

@@ -59,6 +59,9 @@ def main() -> None:
     mnist.set_defaults(results="mnist", by=train_digits.BY)
     mnist.add_argument("--model", choices=list(models.DIGIT_MODELS), default="odenet")
     mnist.add_argument("--start", type=float, help="weight of the last norm to begin")
+    mnist.add_argument(
+        "--average", type=float, help="share of the averaged weights kept a step"
+    )
     mnist.add_argument("--hold", type=int, default=0, help="how many are held out")
     costs = commands.add_parser("mnist-costs", help="time and memory of a step of each")
     costs.set_defaults(run=train_digits.measure)

@@ -15,12 +15,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib import data, measuring, models, records, training
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 # What tells a row from the others.
-BY = ("model", "seed", "epochs", "start", "held_out")
+BY = ("model", "seed", "epochs", "start", "average", "held_out")
 STRETCH = 50  # training steps to a mean of the calls
 
 
@@ -68,11 +69,15 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
     batches = training.minibatches(
         digits.images[:kept], digits.labels[:kept], size=128, seed=args.seed
     )
-    history, forward, backward = descend(model, batches, args)
+    averaged = average_of(model, args.average)
+    history, forward, backward = descend(model, batches, args, averaged)
+    if averaged is not None:
+        model.load_state_dict(averaged.module.state_dict())
     found = dict(
         model=args.model,
         train=digits.source,
         start=args.start,
+        average=args.average,
         held_out=args.hold,
         recipe=recipe(args),
         solver=solver_of(model),
@@ -94,10 +99,18 @@ def build(name: str, start: float | None) -> nn.Module:
     return model
 
 
+def average_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """A running mean of the weights that forgets all but `decay` of itself a step."""
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
 def recipe(args: argparse.Namespace) -> str:
     """The training in words."""
     exact = "float32" if args.model == "mlp" else "stem in bfloat16"
-    return f"AdamW {args.lr:g}, one cycle, batches of 128, jittered images, {exact}"
+    words = f"AdamW {args.lr:g}, one cycle, batches of 128, jittered images, {exact}"
+    return words + (f", weights averaged by {args.average:g}" if args.average else "")
 
 
 def judged(model: nn.Module) -> dict:
@@ -122,10 +135,15 @@ def misread(model: nn.Module, images: Tensor, labels: Tensor) -> list[int]:
 
 
 def descend(
-    model: nn.Module, batches, args: argparse.Namespace
+    model: nn.Module,
+    batches,
+    args: argparse.Namespace,
+    averaged: AveragedModel | None = None,
 ) -> tuple[training.History, list[int], list[int]]:
     """The training itself, and how often the vector field was called in every step, on
     the way there and on the way back; the last way back is not among them.
+
+    `averaged` takes the weights in as every step begins, so the last ones are not in it.
     """
     device = training.device()
     forward: list[int] = []
@@ -133,6 +151,8 @@ def descend(
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         backward.append(tally.reset())
+        if averaged is not None:
+            averaged.update_parameters(model)
         logits = scores(model, jittered(images.to(device)))
         forward.append(tally.reset())
         return F.cross_entropy(logits, labels.to(device))

@@ -54,10 +54,17 @@ export function decoder(get) {
 
 /**
  * The area that the arrow from the centre of a curve sweeps, positive counter-clockwise.
+ * The centre is the mean over time: a path has most points where the steps are short.
  * @param {Vector[]} points
+ * @param {number[]} ts their times
  */
-export function sweptArea(points) {
-  const middle = [0, 1].map((d) => points.reduce((sum, p) => sum + p[d], 0) / points.length);
+export function sweptArea(points, ts) {
+  const near = (/** @type {number} */ i) => ts[clamp(i, 0, ts.length - 1)];
+  const weights = ts.map((_, i) => (near(i + 1) - near(i - 1)) / 2);
+  const lasts = near(ts.length) - near(0);
+  const middle = [0, 1].map(
+    (d) => points.reduce((sum, p, i) => sum + p[d] * weights[i], 0) / lasts,
+  );
   const arrows = points.map((p) => [p[0] - middle[0], p[1] - middle[1]]);
   const swept = (/** @type {number} */ i) => {
     const [[a, b], [x, y]] = [arrows[i], arrows[i + 1]];
@@ -103,7 +110,8 @@ function render({ model, el }) {
     paper.line("ours", ours, "ours thin");
     paper.dots("nodes", path.ys.map(look), "ours");
     if (path.stopped) return account(path, how);
-    return `${account(path, how)} ${turn(ours, exact, look)}`;
+    const ts = trace(path, 160, (_, t) => [t]).map(([t]) => t);
+    return `${account(path, how)} ${turn(ours, ts, exact, look)}`;
   }
 
   return figure.close;
@@ -197,11 +205,12 @@ function drawSpace(space, get, exact, path) {
 /**
  * Which way a curve turns, and how far off it ends.
  * @param {Vector[]} curve
+ * @param {number[]} ts
  * @param {Path} exact
  * @param {Look} look
  */
-function turn(curve, exact, look) {
-  const area = sweptArea(curve);
+function turn(curve, ts, exact, look) {
+  const area = sweptArea(curve, ts);
   const way = area < 0 ? "clockwise" : "counter-clockwise";
   const off = short(distance(curve[curve.length - 1], look(endOf(exact))));
   const end = exact.stopped ? "" : `; its end is off by ${off}`;

@@ -18,11 +18,20 @@ test("a latent point, its path and its curve are Python's", () => {
   }
 });
 
+function arc(ts) {
+  return ts.map((t) => [3 + Math.cos(t), Math.sin(t)]);
+}
+
+const times = (end, power = 1) => Array.from({ length: 1001 }, (_, i) => end * (i / 1000) ** power);
+
 test("the swept area is positive for a counter-clockwise circle and the circle's own", () => {
-  const circle = Array.from({ length: 1001 }, (_, i) => {
-    const angle = (i * 2 * Math.PI) / 1000;
-    return [3 + Math.cos(angle), Math.sin(angle)];
-  });
-  assert.ok(Math.abs(sweptArea(circle) - Math.PI) < 1e-3);
-  assert.ok(Math.abs(sweptArea(circle.reverse()) + Math.PI) < 1e-3);
+  const ts = times(2 * Math.PI);
+  assert.ok(Math.abs(sweptArea(arc(ts), ts) - Math.PI) < 1e-3);
+  assert.ok(Math.abs(sweptArea(arc(ts).reverse(), ts) + Math.PI) < 1e-3);
+});
+
+test("the swept area of an open curve does not depend on where a solver puts its points", () => {
+  const [even, crowded] = [times(2), times(2, 3)];
+  const [one, other] = [even, crowded].map((ts) => sweptArea(arc(ts), ts));
+  assert.ok(Math.abs(one - other) < 1e-3);
 });

@@ -1,5 +1,6 @@
 """The chapters as they are committed, and as they came out of their run."""
 
+import ast
 import itertools
 import re
 import subprocess
@@ -78,6 +79,14 @@ def test_every_figure_is_drawn_for_the_page_and_described(path):
     figures = len(re.findall(r"new_figure\(", code))
     assert 0 < figures <= len(re.findall(r"plotting\.shown\(|\bshown\(", code))
     assert "plt.show" not in code
+
+
+@by_name
+def test_what_a_cell_draws_or_lists_is_its_last_line_which_alone_is_shown(path):
+    for cell in cells(path, "code"):
+        for line in ast.parse(cell.source).body[:-1]:
+            hidden = re.match(r"(plotting\.)?(shown|table|source)\(", ast.unparse(line))
+            assert not hidden, f"{cell.id}: {hidden.group()} is not the last line"
 
 
 @by_name

@@ -119,9 +119,10 @@ def test_a_length_of_time_is_said_as_exactly_as_it_is_known(seconds, words):
 
 # --- what only draws ------------------------------------------------------------------
 
-IMPORTS = (
-    "from course_lib import plotting, training\nfrom course_lib.solvers import odeint"
-)
+IMPORTS = """\
+from course_lib import data, measuring, plotting, training
+from course_lib.measuring import relative_error
+from course_lib.solvers import odeint"""
 DRAWS = """\
 fig, ax = plotting.new_figure()
 for k in range(3):
@@ -137,6 +138,12 @@ TABLE = 'rows = [[name, f"{x:.2f}"] for name, x in scores]\nplotting.table(head,
         (f"print(errors[0])\n{DRAWS}", "figure"),
         (f"gap = shift(nets)  # a function of the chapter\n{DRAWS}", "figure"),
         (TABLE, "table"),
+        (f"off = relative_error(y, exact)\n{DRAWS}", "figure"),
+        (f"gradient = measuring.flat(grads)\n{TABLE}", "table"),
+        (f"took = measuring.seconds(run)\n{TABLE}", ""),
+        (f"right = measuring.accuracy(model, x, y)\n{TABLE}", ""),
+        (f"points, labels = data.two_moons(100)\n{DRAWS}", ""),
+        (f"drawn = data.mnist(train=False).images.mean()\n{DRAWS}", ""),
         (f"ys = odeint(f, y0, t)\n{DRAWS}", ""),
         (DRAWS.replace("errors[k]", "odeint(f, y0, t)"), ""),
         (f"training.seed(0)\n{DRAWS}", ""),

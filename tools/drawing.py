@@ -2,11 +2,13 @@
 
     python -m tools.drawing chapters/*.ipynb
 
-prints how many they are. A cell only draws if
+prints how many they are, and their share of the lines in sight. A cell only draws if
 
 1. it ends with `plotting.shown(…)` or `plotting.table(…)`,
 2. it imports and defines nothing,
-3. it calls nothing of `course_lib` but `plotting`.
+3. it calls nothing of `course_lib` but `plotting` and arithmetic on what is there:
+   functions that take tensors and neither a function nor a module
+   (`measuring.relative_error`).
 
 What it shows was therefore computed above, or by functions that the chapter has shown. A cell
 that solves or trains while it draws stays in sight, and so does a solution, which has a
@@ -16,27 +18,48 @@ fold of its own.
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import pkgutil
+import re
 import sys
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 ENDS = {"plotting.shown": "figure", "plotting.table": "table"}
 DEFINES = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 
-def drawn(source: str, package: Iterable[str]) -> str:
+def drawn(source: str, package: Mapping[str, str]) -> str:
     """Return what a cell only draws, "figure" or "table"; "" if it does more.
 
-    `package` are the names of `course_lib` that it could compute with.
+    `package` are the names of `course_lib` that it could compute with, and what they are
+    in full.
     """
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
-    calls = {called(node).partition(".")[0] for node in nodes}
-    if calls & set(package) or any(isinstance(node, DEFINES) for node in nodes):
+    if any(isinstance(node, DEFINES) for node in nodes):
         return ""
+    for name, dot, rest in {called(node).partition(".") for node in nodes}:
+        if name in package and not is_arithmetic(f"{package[name]}{dot}{rest}"):
+            return ""
     last = tree.body[-1] if tree.body else None
     return ENDS.get(called(getattr(last, "value", None)), "")
+
+
+@cache
+def is_arithmetic(name: str) -> bool:
+    """Whether a name in full is of a function of tensors that calls nothing it is given."""
+    try:
+        function = pkgutil.resolve_name(name)
+    except (AttributeError, ValueError):  # of what a call has returned
+        return False
+    if not inspect.isfunction(function):
+        return False
+    parameters = inspect.signature(function).parameters.values()
+    taken = " ".join(str(each.annotation) for each in parameters)
+    return "Tensor" in taken and not re.search("Callable|Module|_empty", taken)
 
 
 def called(node: ast.AST | None) -> str:
@@ -44,8 +67,10 @@ def called(node: ast.AST | None) -> str:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
 
 
-def names_of_package(sources: Iterable[str]) -> set[str]:
-    """List the names that cells import from `course_lib`, less `plotting`."""
+def names_of_package(sources: Iterable[str]) -> dict[str, str]:
+    """Return the names that cells import from `course_lib`, less `plotting`, and what
+    they are in full.
+    """
     imports = [
         node
         for source in sources
@@ -53,8 +78,12 @@ def names_of_package(sources: Iterable[str]) -> set[str]:
         if isinstance(node, ast.ImportFrom)
         and (node.module or "").partition(".")[0] == "course_lib"
     ]
-    names = {alias.asname or alias.name for node in imports for alias in node.names}
-    return names - {"plotting"}
+    names = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in imports
+        for alias in node.names
+    }
+    return {name: full for name, full in names.items() if name != "plotting"}
 
 
 def drawn_by(sources: Sequence[str], solutions: Container[int] = ()) -> list[str]:
@@ -81,10 +110,11 @@ def _report(path: Path) -> str:
     kinds = drawn_by(sources, solutions)
     lines = [source.count("\n") + 1 for source in sources]
     folded = sum(n for n, kind in zip(lines, kinds) if kind)
+    in_sight = sum(n for k, n in enumerate(lines) if k not in solutions)
     return (
         f"{path.stem:32} {kinds.count('figure'):3} figures and "
         f"{kinds.count('table'):2} tables of {len(code):3} cells, "
-        f"{folded:4} of {sum(lines):4} lines ({folded / sum(lines):.0%})"
+        f"{folded:4} of {in_sight:4} lines ({folded / in_sight:.0%})"
     )
 
 

@@ -116,7 +116,7 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json course_lib/bundled/results/visits.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/share.py tools/exercises.py tools/blanks.py $(READING) _build/address
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build
 
 # OWNER/REPO of the published course, or nothing: another address is another book.

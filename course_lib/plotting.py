@@ -126,6 +126,8 @@ def shown(figure: Figure, alt: str) -> HTML:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Two alike would share a name, and nothing asks for it.
+    svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", svg)
     svg = svg.replace("*{stroke-linejoin", ".course-figure *{stroke-linejoin")
     prefix = f"figure{next(_count)}-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)

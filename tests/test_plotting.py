@@ -69,6 +69,16 @@ def test_a_figure_is_shown_as_one_inline_drawing_of_well_formed_svg():
     assert "<metadata" not in page
 
 
+def test_two_pictures_alike_in_a_figure_do_not_share_a_name():
+    figure, axes = plotting.new_figure(1, 2)
+    for ax in axes:
+        ax.imshow(np.eye(3))
+    tags = Attributes(plotting.shown(figure, ALT).data).found
+    names = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert sum(tag == "image" for tag, _ in tags) == 2
+    assert len(set(names)) == len(names)
+
+
 def test_lines_and_text_take_the_colour_of_the_page():
     page = drawing()
     assert plotting.INK not in page

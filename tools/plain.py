@@ -15,6 +15,8 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+from tools.mend import mend
+
 __all__ = ["BUILD", "build", "configured", "differences", "pages", "visible"]
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +103,7 @@ def main() -> None:
     out = PLAIN / "html"
     if build(configured(PLAIN), out, "-W", "--keep-going", "-n"):
         sys.exit("Sphinx alone does not build the book (its warnings are above)")
+    mend(out)
     if apart := differences(BUILD / "html", out):
         sys.exit("\n".join(apart))
     print(f"Sphinx alone builds the same {len(pages(out))} pages with the same text")

@@ -14,10 +14,10 @@ EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LO
 # Results are written by what runs no chapter: those that show some say so below.
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml _chapters.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
-READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py)
+READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py numbering.py practice.py gallery.py embeds.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve lab test lint scripts tidy bench teach pdf zip site plain links audit colab-check clean no-npm
+.PHONY: help book serve lab test lint scripts tidy bench teach posters pdf zip site plain links audit colab-check clean no-npm
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -61,6 +61,9 @@ teach: book $(if $(NPM),node_modules/.ready)  ## slides, notebooks without solut
 	@$(PY) -m tools.embeds _build/teach/embed
 	@$(PY) -m tools.slides _build/html _build/teach/slides
 	@echo "Slides, blanks and figures are in _build/teach"
+
+posters: book .venv/browser  ## photograph the live figures anew, for the page that lists them
+	@$(PY) -m tools.posters
 
 pdf: book .venv/browser  ## print the whole course as _build/neural-odes.pdf (ADDRESS=https://... for QR codes)
 	@$(PY) -m tools.pdf _build/html _build/neural-odes.pdf $(if $(ADDRESS),--address $(ADDRESS))

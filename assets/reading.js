@@ -75,6 +75,15 @@
     if (inputs.length) setFolds();
   }
 
+  /** Opens the folds around the place that the address names; not every browser does. */
+  function openTarget() {
+    const target = document.querySelector(":target");
+    let fold = target?.closest("details");
+    if (!fold || fold.open) return;
+    for (; fold; fold = fold.parentElement?.closest("details")) fold.open = true;
+    target?.scrollIntoView();
+  }
+
   // --- where the reader left off -------------------------------------------------------
 
   /**
@@ -139,5 +148,7 @@
   addEventListener("DOMContentLoaded", () => {
     startModes();
     startPlaces();
+    openTarget();
   });
+  addEventListener("hashchange", openTarget);
 })();

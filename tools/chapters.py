@@ -43,6 +43,11 @@ class Chapter:
         return self.file.partition("_")[0]
 
     @property
+    def prefix(self) -> str:
+        """Return what its equations, theorems and exercises begin with, "1" or "13b"."""
+        return self.number.lstrip("0")
+
+    @property
     def page(self) -> str:
         """Return its name in the book."""
         return f"chapters/{self.file}"

@@ -19,20 +19,24 @@ def lines(task: Exercise) -> int:
     return sum(bool(row) and not row.startswith("#") for row in rows)
 
 
-def entry(task: Exercise) -> str:
-    """Return an exercise as the table names it: number, title, lines of the solution."""
+def entry(task: Exercise, chapter: str) -> str:
+    """Return an exercise as the table names it: a link with its number and title, and
+    the lines of the solution.
+    """
     name, _, title = task.title.partition(": ")
     number = re.findall(r"\d+", name)[0]
-    return f"{number}. {title} ({lines(task)})"
+    place = f"exercise-{chapter.lstrip('0')}-{number}"
+    return f"[{number}. {title}](#{place}) ({lines(task)})"
 
 
 def row(chapter: Path) -> str:
     """Return the line of the table on a chapter."""
     tasks = exercises(nbformat.read(chapter, as_version=4).cells)
     harder = [task for task in tasks if "(harder)" in task.title]
+    number = chapter.name.partition("_")[0]
     columns = (
-        [entry(task) for task in tasks if task not in harder],
-        [entry(task) for task in harder],
+        [entry(task, number) for task in tasks if task not in harder],
+        [entry(task, number) for task in harder],
     )
     listed = " | ".join("<br>".join(column) or "–" for column in columns)
     return f"| [](chapters/{chapter.name}) | {listed} |"

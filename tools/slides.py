@@ -332,8 +332,8 @@ def tidy(article: Tag) -> None:
     """Take out what only a page of the book has use for."""
     for link in article.select("a[href*='references.html']"):
         link.unwrap()
-    # Links to headings, and the line under a title that says what the page takes.
-    for part in article.select(".headerlink, .chapter-line"):
+    # Links to headings and solutions, and the line that says what the page takes.
+    for part in article.select(".headerlink, .chapter-line, .to-solution"):
         part.decompose()
 
 

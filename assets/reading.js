@@ -145,7 +145,16 @@
     if (document.querySelector(".chapter-line")) addEventListener("pagehide", keepPlace);
   }
 
+  // --- the search ----------------------------------------------------------------------
+
+  /** Lets the search list its results without an excerpt, which a page from a file cannot fetch. */
+  function readySearch() {
+    // @ts-expect-error: Sphinx's documentation_options.js has it
+    if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  }
+
   addEventListener("DOMContentLoaded", () => {
+    readySearch();
     startModes();
     startPlaces();
     openTarget();

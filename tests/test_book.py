@@ -497,6 +497,61 @@ def test_the_header_has_room_for_all_that_is_in_it(visit, width):
         assert ends[-1] <= width
 
 
+# --- the search, and what a link opens --------------------------------------------------
+
+SOUGHT = {
+    "adjoint": "chapters/05_the_adjoint_derived.html",
+    "Picard": "chapters/02_solving_an_ode.html",
+    "stiff": "chapters/02_solving_an_ode.html#stiffness",
+    "instantaneous change of variables": (
+        "chapters/14_continuous_normalizing_flows.html#instantaneous"
+    ),
+}
+
+
+@pytest.mark.parametrize("base", ["http", "file"])
+@pytest.mark.parametrize("words", SOUGHT)
+def test_the_search_finds_words_and_theorems_and_asks_no_other_host(
+    visit, served, base, words
+):
+    with visit("intro.html", base=served if base == "http" else FILES) as visited:
+        page = visited.page
+        page.locator(".search-button__button:visible").first.click()
+        page.locator("input[name=q]:visible").fill(words)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/search.html?q=*")
+        expect(page.locator("#search-results .search-summary")).to_contain_text("found")
+        links = page.locator("#search-results li a")
+        found = [link.get_attribute("href") for link in links.all()]
+        assert SOUGHT[words] in found
+        for link in found:
+            path, _, place = link.partition("#")
+            assert f'id="{place}"' in (HTML / path).read_text() or not place
+        page.locator(f"#search-results a[href='{SOUGHT[words]}']").first.click()
+        page.wait_for_url(f"**/{SOUGHT[words]}")
+        assert (visited.foreign, visited.said) == ([], [])
+
+
+@pytest.mark.parametrize("base", ["http", "file"])
+def test_the_link_to_a_solution_opens_its_fold_from_this_page_and_from_another(
+    visit, served, base
+):
+    base = served if base == "http" else FILES
+    with visit(READ, base=base) as visited:
+        page = visited.page
+        fold = page.locator("details:has(#solution-5-2)")
+        expect(fold).not_to_have_attribute("open", "")
+        page.locator("a[href='#solution-5-2']").click()
+        expect(fold).to_have_attribute("open", "")
+        page.locator("details[open] a[href='#exercise-5-2']").click()
+        page.wait_for_url("**#exercise-5-2")
+        page.goto(f"{base}intro.html")
+        page.goto(f"{base}{READ}#solution-5-3")
+        expect(page.locator("details:has(#solution-5-3)")).to_have_attribute("open", "")
+        expect(page.locator("#solution-5-3")).to_be_in_viewport()
+        assert (visited.foreign, visited.said) == ([], [])
+
+
 # --- the checks themselves ------------------------------------------------------------
 
 PLANTED = """

@@ -171,8 +171,8 @@ def test_the_table_has_every_exercise_and_harder_ones_apart():
         assert path.name in row
         easier, harder = row.strip("| ").split(" | ")[1:]
         assert len(re.findall(r"\(\d+\)", harder)) == text.count("(harder)")
-        both = re.findall(r"(?:^|<br>)(\d+)\. ", easier)
-        both += re.findall(r"(?:^|<br>)(\d+)\. ", harder)
+        both = re.findall(r"(?:^|<br>)\[(\d+)\. ", easier)
+        both += re.findall(r"(?:^|<br>)\[(\d+)\. ", harder)
         assert [int(n) for n in both] == [
             int(n) for n in re.findall(r"### Exercise (\d+)", text)
         ]

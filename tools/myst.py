@@ -3,18 +3,23 @@
 Colab, and whatever else opens a notebook, knows neither directives nor roles: it would
 show their marks. A dropdown becomes HTML's own, a theorem or a note a heading and its
 text, a citation the names and the year, a reference the text that stands in it.
+Equations and theorems keep the numbers that they have in the book (tools/numbering.py).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from pybtex.database import Entry, parse_file
 
-__all__ = ["citation", "links_moved", "plain"]
+from tools import chapters
+
+__all__ = ["citation", "links_moved", "numbered", "plain"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +33,10 @@ DIRECTIVE = re.compile(
 ROLE = re.compile(r"\{(?P<name>[\w:]+)\}(?P<fence>`+)(?P<text>[^`]+)(?P=fence)")
 TARGET = re.compile(r"^\([\w:-]+\)=\n", re.MULTILINE)
 LABEL = re.compile(r"\$\$[ ]*\((?P<label>[\w:-]+)\)")
+NUMBERED = re.compile(
+    rf"{LABEL.pattern}|^[`:]{{3,}}\{{prf:(?P<kind>\w+)\}}.*\n:label: (?P<theorem>[\w-]+)$",
+    re.MULTILINE,
+)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)(?P<path>[^)#\s]+)")
 UNNAMED = ("admonition", "card", "div", "figure")
 
@@ -44,7 +53,7 @@ def plain(text: str) -> str:
     str : Markdown with LaTeX between dollars and a little HTML
     """
     text = DIRECTIVE.sub(_directive, TARGET.sub("", text))
-    text = LABEL.sub(lambda found: rf"\tag{{{found['label']}}}$$", text)
+    text = LABEL.sub(lambda found: rf"\tag{{{numbered(found['label'])}}}$$", text)
     return ROLE.sub(_role, text)
 
 
@@ -67,14 +76,16 @@ def _directive(found: re.Match) -> str:
         # The empty lines let Markdown go on within HTML.
         head = title or name.capitalize()
         return f"<details><summary>{_html(head)}</summary>\n\n{body}\n\n</details>"
-    return f"{_heading(name, title)}\n\n{body}"
+    label = re.search(r"^:label: (.+)$", found["options"], re.MULTILINE)
+    return f"{_heading(name, title, label[1] if label else '')}\n\n{body}"
 
 
-def _heading(name: str, title: str) -> str:
-    """Name what stands below: **Theorem** (Picard), but a note's own title alone."""
+def _heading(name: str, title: str, label: str) -> str:
+    """Name what stands below: **Theorem 2.1** (Picard), but a note's own title alone."""
     if name in UNNAMED:
         return f"**{title}**" if title else ""
-    return f"**{name.capitalize()}**" + (f" ({title})" if title else "")
+    called = _numbers().get(label, name.capitalize())
+    return f"**{called}**" + (f" ({title})" if title else "")
 
 
 def _html(title: str) -> str:
@@ -94,7 +105,38 @@ def _role(found: re.Match) -> str:
     if name == "math":
         return f"${text}$"
     shown = re.sub(r"\s*<[^>]*>$", "", text)  # text <target>
-    return rf"({shown})" if name == "eq" else shown
+    if name == "prf:ref":
+        return numbered(shown)
+    return rf"({numbered(shown)})" if name == "eq" else shown
+
+
+def numbered(label: str) -> str:
+    """What the book shows for a label, "5.3" or "Theorem 5.1"; the label itself if no
+    chapter has it.
+    """
+    return _numbers().get(label, label)
+
+
+@cache
+def _numbers() -> dict[str, str]:
+    rows, _ = chapters.read(ROOT / "_chapters.yml")
+    found = {}
+    for row in rows.values():
+        notebook = json.loads((ROOT / f"{row.page}.ipynb").read_text(encoding="utf-8"))
+        found |= _numbers_within(row.prefix, chapters.prose(notebook["cells"]))
+    return found
+
+
+def _numbers_within(prefix: str, text: str) -> dict[str, str]:
+    equations, theorems = count(1), count(1)
+    numbers = {}
+    for found in NUMBERED.finditer(text):
+        if found["label"]:
+            numbers[found["label"]] = f"{prefix}.{next(equations)}"
+        else:
+            kind = found["kind"].capitalize()
+            numbers[found["theorem"]] = f"{kind} {prefix}.{next(theorems)}"
+    return numbers
 
 
 def citation(keys: list[str], *, textual: bool) -> str:

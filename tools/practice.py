@@ -45,7 +45,7 @@ def number_exercises(app: Sphinx, document: nodes.document) -> None:
     for section, number in headed(document) if chapter else ():
         shown, name = f"{prefix}.{number}", f"exercise-{prefix}-{number}"
         rename(section.children[0], number, shown)
-        section["ids"].insert(0, name)
+        section["ids"] = [name]
         note(app, name, f"Exercise {shown}")
         link_solution(section, shown)
 

@@ -40,7 +40,11 @@ def is_there(used: str) -> bool:
 
 def rows() -> list[list[str]]:
     lines = (REFERENCE / "notation.md").read_text().splitlines()
-    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    table = [
+        re.split(r"\s*\|\s+", line.strip("| "))
+        for line in lines
+        if line.startswith("|")
+    ]
     return table[2:]
 
 

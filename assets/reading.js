@@ -153,8 +153,8 @@
     if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
   }
 
+  readySearch(); // at once: the search begins when the page is ready
   addEventListener("DOMContentLoaded", () => {
-    readySearch();
     startModes();
     startPlaces();
     openTarget();

@@ -120,7 +120,7 @@ def numbered(label: str) -> str:
 @cache
 def _numbers() -> dict[str, str]:
     rows, _ = chapters.read(ROOT / "_chapters.yml")
-    found = {}
+    found: dict[str, str] = {}
     for row in rows.values():
         notebook = json.loads((ROOT / f"{row.page}.ipynb").read_text(encoding="utf-8"))
         found |= _numbers_within(row.prefix, chapters.prose(notebook["cells"]))

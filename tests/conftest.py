@@ -8,6 +8,8 @@ import torch
 from playwright.sync_api import expect, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
+from course_lib.widgets.page.html import page_of
+
 ROOT = Path(__file__).parents[1]
 QUIET = [
     "--no-sandbox",
@@ -78,3 +80,35 @@ FRAMES = """() => new Promise((done) => {
 def settle(page) -> None:
     """Wait until the page has drawn what it was asked for, however long that takes."""
     page.evaluate(FRAMES)
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page with a live figure, over http or from a file; wait until it is drawn.
+
+    `hash` is the end of its address.
+    """
+    contexts = []
+
+    def open_figure(figure, changes=None, *, hash="", files=False, **settings):
+        settings = {"viewport": {"width": 800, "height": 900}} | settings
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page, html = context.new_page(), page_of(figure, **(changes or {}))
+        page.route(
+            "http://page.localhost/",
+            lambda route: route.fulfill(body=html, content_type="text/html"),
+        )
+        (tmp_path / "figure.html").write_text(html, encoding="utf-8")
+        place = (
+            (tmp_path / "figure.html").as_uri() if files else "http://page.localhost/"
+        )
+        page.goto(place + hash)
+        page.wait_for_selector("html[data-live=ready]")
+        page.wait_for_selector(".live[data-drawn], [role=alert]")
+        settle(page)
+        return page
+
+    yield open_figure
+    for context in contexts:
+        context.close()

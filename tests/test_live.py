@@ -3,130 +3,26 @@
 import re
 
 import pytest
-import torch
 from conftest import settle
+from live import (
+    FIGURES,
+    controls,
+    digits,
+    drawing,
+    every_figure,
+    flow,
+    particles,
+    training_of_a_flow,
+    walk,
+)
 from playwright.sync_api import expect
 
-from course_lib.latent import LatentODE
-from course_lib.models import MLPDynamics, digit_odenet
-from course_lib.widgets import (
-    AdjointExplorer,
-    DensityFlowExplorer,
-    DigitDepthExplorer,
-    FlowExplorer,
-    LatentExplorer,
-    StepSizeExplorer,
-    ToleranceExplorer,
-)
+from course_lib.widgets import AdjointExplorer, StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page.html import page_of
 
-
-def flow(dim=2):
-    torch.manual_seed(dim)
-    f = MLPDynamics(dim, (16,), time=dim == 1)
-    return FlowExplorer(f, start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4")
-
-
-def training_of_a_flow():
-    snapshots = {}
-    for n in (0, 10, 100):
-        torch.manual_seed(n)
-        snapshots[f"step {n}"] = MLPDynamics(2, (16,))
-    how = dict(window=[(-2, 2)] * 2, data=torch.randn(50, 2), snapshot=2)
-    return FlowExplorer(snapshots, start=[0.5, 0.5], **how)
-
-
-def digits():
-    torch.manual_seed(0)
-    model, images = digit_odenet(), torch.rand(6, 1, 28, 28)
-    model.body.f.norm3.weight.data *= 5
-    model.head[-1].weight.data *= 10
-    return DigitDepthExplorer(model, images, torch.arange(6), range(6), digit=2)
-
-
-def particles():
-    fields = {}
-    for n in range(2):
-        torch.manual_seed(n)
-        fields[f"field {n}"] = MLPDynamics(2, (16,), time=True)
-        for p in fields[f"field {n}"].parameters():
-            p.data *= 2
-    return DensityFlowExplorer(
-        fields, data=torch.randn(60, 2), window=[(-3, 3)] * 2, moment=0.8
-    )
-
-
-def walk():
-    torch.manual_seed(0)
-    model = LatentODE(latent=5, hidden=8, width=16)
-    for p in model.f.parameters():
-        p.data *= 2
-    ends = torch.randn(2, 5)
-    return LatentExplorer(
-        model, start=ends[0], end=ends[1], t_end=3.0, codes=torch.randn(40, 5)
-    )
-
-
-def long_flow():
-    """Make a figure of a span on which the shortest step makes thousands of steps."""
-    torch.manual_seed(0)
-    f, window = MLPDynamics(2, (16, 16)), [(-2, 2)] * 2
-    return FlowExplorer(f, start=[0.5, 0.5], window=window, span=(0, 31.45))
-
-
-FIGURES = {
-    "step size": StepSizeExplorer,
-    "tolerance": ToleranceExplorer,
-    "particles": particles,
-    "latent": walk,
-    "flow in the plane": flow,
-    "flow in one dimension": lambda: flow(1),
-    "training of a flow": training_of_a_flow,
-    "adjoint": AdjointExplorer,
-    "digit": digits,
-    "flow over a long time": long_flow,
-}
-every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 draggable = pytest.mark.parametrize(
     "make", list(FIGURES.values())[3:7], ids=list(FIGURES)[3:7]
 )
-
-
-@pytest.fixture
-def show(browser):
-    """Open a page with the figure, and wait until it is drawn."""
-    contexts = []
-
-    def open_figure(figure, changes=None, **settings):
-        settings = {"viewport": {"width": 800, "height": 900}} | settings
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        html = page_of(figure, **(changes or {}))
-        page.route(
-            "http://page.test/",
-            lambda route: route.fulfill(body=html, content_type="text/html"),
-        )
-        page.goto("http://page.test/")
-        page.wait_for_selector("html[data-live=ready]")
-        page.wait_for_selector(".live[data-drawn], [role=alert]")
-        settle(page)
-        return page
-
-    yield open_figure
-    for context in contexts:
-        context.close()
-
-
-def drawing(page) -> str:
-    settle(page)
-    return page.locator(".live-plots").inner_html()
-
-
-def controls(page):
-    found = [c for c in page.locator(".live-control").all() if c.is_visible()]
-    assert found
-    return found
 
 
 @every_figure
@@ -282,7 +178,7 @@ def test_a_way_back_that_fails_says_so(show):
 
 def test_a_slider_goes_through_the_snapshots_of_a_training(show):
     page = show(training_of_a_flow())
-    slider = page.get_by_label("Training")
+    slider = page.get_by_label("Training", exact=True)
     expect(slider).to_have_attribute("aria-valuetext", "step 100")
     drawn = page.locator(".live-line.ours").get_attribute("d")
     slider.press("Home")
@@ -313,7 +209,7 @@ def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
 
 def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):
     page = show(walk())
-    share = page.get_by_label("Share of the way")
+    share = page.get_by_label("Share of the way", exact=True)
     handle = page.locator(".live-drag")
     places = []
     for key in ("Home", "End"):
@@ -335,10 +231,10 @@ def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(sh
     here = page.locator(".live-dots.ours")
     arrived = here.get_attribute("d")
     assert arrived.count("M") == 60
-    page.get_by_label("Time t").press("Home")
+    page.get_by_label("Time t", exact=True).press("Home")
     expect(here).not_to_have_attribute("d", arrived)
     expect(page.locator(".live-status")).to_contain_text("they are 0 from")
-    page.get_by_label("Time t").press("End")
+    page.get_by_label("Time t", exact=True).press("End")
 
     def gap():
         settle(page)

@@ -10,7 +10,7 @@ from figures import flow
 from course_lib import widgets
 from course_lib.widgets import LiveFigure, StepSizeExplorer
 from course_lib.widgets.page import module
-from course_lib.widgets.page.html import page_of
+from course_lib.widgets.page.html import LAYOUT, page_of
 
 FIGURES = [
     kind
@@ -34,7 +34,9 @@ def test_a_figure_weighs_at_most_16_kb_gzipped_as_it_travels(kind):
     assert len(gzip.compress(travels)) <= 16 * 1024
 
 
-def test_a_script_travels_without_jsdoc_and_with_all_else(tmp_path, monkeypatch):
+def test_a_script_travels_without_jsdoc_and_lines_of_comment_and_with_all_else(
+    tmp_path, monkeypatch
+):
     source = """\
 // A line.
 /** A block
@@ -49,7 +51,6 @@ const url = "a//b";
     (tmp_path / "one.mjs").write_text(source)
     monkeypatch.setattr(module, "FIGURES", tmp_path)
     assert module.script("one.mjs").splitlines() == [
-        "// A line.",
         "export const f = (x) =>",
         "  (x).y; // beside",
         "",
@@ -75,13 +76,14 @@ def state_in(page: str) -> dict:
 def test_a_page_of_a_figure_holds_all_that_it_needs():
     figure = flow(method="rk4")
     page = page_of(figure)
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    outside = page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert "http" not in outside
     assert not re.search(r"<link|\ssrc=", page)
     assert f"<noscript><p>{figure.still}" in page
     state = state_in(page)
     assert state["_esm"] == figure._esm
     for name in figure.trait_names(sync=True):
-        if not name.startswith("_") and name != "layout":
+        if not name.startswith("_") and name not in LAYOUT:
             assert state[name] == figure.get_state(name)[name]
 
 

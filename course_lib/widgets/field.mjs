@@ -1,6 +1,7 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
 import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
 import { networkField } from "./page/network.mjs";
+import { plays } from "./page/play.mjs";
 import { GAP, handle, Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
 import { account, solverControls, trace } from "./page/solver_controls.mjs";
@@ -89,12 +90,12 @@ function render({ model, el }) {
 function addControls(figure, model) {
   const [t0, t1] = model.get("span");
   const ends = { min: t0 + 0.05 * (t1 - t0), max: t0 + 3 * (t1 - t0) };
-  slider(figure, model, "t_end", "End time", ends);
+  plays(figure, slider(figure, model, "t_end", "End time", ends));
   const snapshots = model.get("snapshots");
   if (snapshots.length > 1) {
     const format = (/** @type {number} */ at) => snapshots[at];
     const range = { min: 0, max: snapshots.length - 1, step: 1, format };
-    slider(figure, model, "snapshot", "Training", range);
+    plays(figure, slider(figure, model, "snapshot", "Training", range));
   }
   /** @type {Range[]} */
   const ranges = model.get("window");

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from course_lib.models import MLPDynamics
 from course_lib.solvers import METHODS, Solution, solve
 from course_lib.systems import SYSTEMS
-from course_lib.widgets.page.html import without_javascript
+from course_lib.widgets.page.html import page_of, without_javascript
 from course_lib.widgets.page.module import PAGE
 from course_lib.widgets.traits import Finite, Positive, Whole, within
 from course_lib.widgets.wire import ACTIVATIONS, decode, encode, shape_of
@@ -56,6 +56,24 @@ class LiveFigure(anywidget.AnyWidget):
         """Set traits that are read-only from then on."""
         for name, value in values.items():
             self.set_trait(name, value)
+
+    def to_html(self, *, address: str = "") -> str:
+        """Return the figure as one HTML page that needs nothing else.
+
+        Write it to a file: it opens from the file system, in an ``<iframe>`` and in a
+        learning platform, moves without a kernel and asks nothing of the network.
+
+        Parameters
+        ----------
+        address : str, the page that the figure is from, to lead back there; empty if
+            none
+
+        Examples
+        --------
+        >>> figure = StepSizeExplorer(step_size=0.5)  # doctest: +SKIP
+        >>> Path("euler.html").write_text(figure.to_html(), encoding="utf-8")  # doctest: +SKIP
+        """
+        return page_of(self, address=address)
 
     def _ipython_display_(self) -> None:
         sentence = without_javascript(self.still)

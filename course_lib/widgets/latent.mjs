@@ -1,6 +1,7 @@
 // LatentExplorer: a point of a latent space, its path along the field, the decoded curve.
 import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
 import { mlpField, networkField } from "./page/network.mjs";
+import { plays } from "./page/play.mjs";
 import { GAP, handle, Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
 import { account, solverControls, trace } from "./page/solver_controls.mjs";
@@ -139,13 +140,14 @@ function flat(get) {
  * @param {AnyModel} model
  */
 function addControls(figure, model) {
-  slider(figure, model, "share", "Share of the way", { min: 0, max: 1, step: 0.01 });
+  const settings = solverControls(figure, model);
+  plays(figure, slider(figure, model, "share", "Share of the way", { min: 0, max: 1, step: 0.01 }));
+  const ends = { min: 0.1, max: model.get("longest") };
+  plays(figure, slider(figure, model, "t_end", "End time", ends));
   coordinateNames((name) => model.get(name)).forEach((name, d) => {
     const range = { min: -REACH, max: REACH, lens: coordinate(d) };
     slider(figure, model, "shift", `Shift of ${name}`, range);
   });
-  const settings = solverControls(figure, model);
-  slider(figure, model, "t_end", "End time", { min: 0.1, max: model.get("longest") });
   legend(figure, [
     ["ours", "your point, its path and its curve"],
     ["exact wide", "the same, solved exactly"],

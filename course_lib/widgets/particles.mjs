@@ -1,6 +1,7 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { decode, networkField } from "./page/network.mjs";
+import { plays } from "./page/play.mjs";
 import { GAP, Plot } from "./page/plot.mjs";
 import { distance, reference, rkStep, sample, solve } from "./page/rk.mjs";
 import { effort } from "./page/solver_controls.mjs";
@@ -103,9 +104,9 @@ function addControls(figure, model) {
   ]);
   choice(figure, model, "method", "Method", FIXED);
   const longest = t1 - t0;
-  const sizes = { min: longest / 10, max: longest, log: true };
+  const sizes = { min: longest / 10, max: longest, log: true, key: "h" };
   slider(figure, model, "step_size", "Step size h", sizes);
-  slider(figure, model, "moment", "Time t", { min: t0, max: t1 });
+  plays(figure, slider(figure, model, "moment", "Time t", { min: t0, max: t1, key: "t" }));
   legend(figure, [
     ["ours", "particles, steps of some"],
     ["exact", "to where the exact flow has them"],

@@ -59,7 +59,12 @@ function render({ model, el }) {
   const figure = frame(el, model, { title, draw });
   choice(figure, model, "problem", "Problem", PROBLEMS);
   choice(figure, model, "method", "Method", FIXED);
-  slider(figure, model, "step_size", "Step size h", { min: SIZES[0], max: LARGEST, log: true });
+  slider(figure, model, "step_size", "Step size h", {
+    min: SIZES[0],
+    max: LARGEST,
+    log: true,
+    key: "h",
+  });
   legend(figure, [
     ["exact wide", "exact"],
     ["ours", "numerical"],

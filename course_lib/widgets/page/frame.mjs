@@ -1,22 +1,38 @@
-// What every live figure stands in: a frame with controls, a legend and a status sentence.
-// Colours and sizes are in live.css; nothing here knows an ODE.
+// What every live figure stands in: a frame with controls, a legend, a status sentence, and
+// the line of buttons under it. Colours and sizes are in live.css; nothing here knows an ODE.
+//
+//   const figure = frame(el, model, { title, draw });  draw() after any change; what it returns is said
+//   choice(figure, model, name, label, options)        a menu for a trait
+//   slider(figure, model, name, label, options)        a slider; plays(figure, slider(…)) of play.mjs
+//   legend(figure, entries)                            what the colours mean
+//   figure.plots                                       where the plots go (plot.mjs appends its own)
+//   return figure.close;                               at the end of render
+//
+// What a control sets is in the link to the figure, and Reset takes it back, without another
+// word: `key` is its name in the address (the trait's name unless given), and `coordinate(d)`
+// puts a number behind it. Other state joins by `figure.settings.push(…)`: see address.mjs.
+import { bar } from "./bar.mjs";
 
 /** @import { AnyModel } from "@anywidget/types" */
+/** @import { Setting } from "./address.mjs" */
 /** @import { Choice } from "./tables.mjs" */
 
 /**
- * The parts of a figure that controls and plots go into.
- * @typedef {{ controls: HTMLElement, plots: HTMLElement, close: () => void }} Figure
+ * The parts of a figure that controls and plots go into, its settings, and its end.
+ * @typedef {{ controls: HTMLElement, plots: HTMLElement, settings: Setting[],
+ *   signal: AbortSignal, close: () => void }} Figure
  */
 /**
  * A control, which can be hidden while it has no meaning.
- * @typedef {{ hide: (hidden: boolean) => void }} Control
+ * @typedef {{ box: HTMLElement, input: HTMLInputElement, label: string,
+ *   hide: (hidden: boolean) => void }} Control
  */
 /**
  * Reads and writes the number of a slider where the trait holds more than that.
  * @typedef {object} Lens
  * @property {(held: any) => number} get
  * @property {(held: any, x: number) => any} set
+ * @property {number} [place] among the sliders of the trait
  */
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -96,37 +112,57 @@ export function memo() {
  * @returns {Figure}
  */
 export function frame(el, model, { title, draw }) {
-  const controls = element("div", { class: "live-controls" });
-  const plots = element("div", { class: "live-plots" });
+  const [controls, plots] = ["controls", "plots"].map(part);
   const status = element("p", { class: "live-status", "aria-live": "polite" });
-  const parts = [controls, plots, status];
-  const root = element("div", { class: "live", role: "group", "aria-label": title }, ...parts);
+  const root = element("div", GROUP, controls, plots, status);
+  root.setAttribute("aria-label", title);
   el.append(root);
-  let asked = 0;
+  let [asked, note] = [0, ""];
   const redraw = () => {
     asked = 0;
-    let said;
-    try {
-      said = draw();
-      root.classList.remove("live-failed");
-    } catch (error) {
-      said = `This figure could not be drawn: ${/** @type {Error} */ (error).message}`;
-      root.classList.add("live-failed");
-    }
-    if (said !== status.textContent) status.textContent = said;
+    const said = attempt(root, draw);
+    const words = note ? `${note}\n${said}` : said;
+    if (words !== status.textContent) status.textContent = words;
     root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
   };
-  const ask = () => {
+  const say = (words = "") => {
+    note = words;
     if (!asked) asked = requestAnimationFrame(redraw);
   };
-  model.on("change", ask);
-  const watch = new ResizeObserver(ask);
+  const changed = () => say();
+  model.on("change", changed);
+  const watch = new ResizeObserver(() => say(note));
   watch.observe(plots);
-  const close = () => {
-    model.off("change", ask);
+  const closing = new AbortController();
+  const { signal } = closing;
+  signal.addEventListener("abort", () => {
+    model.off("change", changed);
     watch.disconnect();
-  };
-  return { controls, plots, close };
+  });
+  /** @type {Setting[]} */
+  const settings = [];
+  bar({ el, root, settings, say, signal });
+  return { controls, plots, settings, signal, close: () => closing.abort() };
+}
+
+// Keys that a figure takes are no commands to a notebook around it.
+const GROUP = { class: "live", role: "group", "data-lm-suppress-shortcuts": "true" };
+
+const part = (/** @type {string} */ name) => element("div", { class: `live-${name}` });
+
+/**
+ * What `draw` says, or why it could not.
+ * @param {Element} root
+ * @param {() => string} draw
+ */
+function attempt(root, draw) {
+  root.classList.remove("live-failed");
+  try {
+    return draw();
+  } catch (error) {
+    root.classList.add("live-failed");
+    return `This figure could not be drawn: ${/** @type {Error} */ (error).message}`;
+  }
 }
 
 /**
@@ -165,12 +201,19 @@ export function put(model, name, value) {
  * @param {Choice[]} options
  */
 export function choice(figure, model, name, label, options) {
-  const input = element("select", { "data-lm-suppress-shortcuts": "true" });
+  const input = element("select");
   for (const [value, text] of options) input.append(new Option(text, value));
-  const show = (/** @type {any} */ value) => {
-    input.value = value;
+  /** @type {Ways} */
+  const ways = {
+    key: name,
+    get: () => String(model.get(name)),
+    set: (value) => put(model, name, value),
+    parse: (text) => options.find(([value]) => value === text)?.[0],
   };
-  bind(model, name, input, { show, read: () => input.value });
+  const show = () => {
+    input.value = ways.get();
+  };
+  bind(figure, model, name, input, ways, { show, read: () => input.value });
   return labelled(figure, label, input);
 }
 
@@ -180,34 +223,47 @@ export function choice(figure, model, name, label, options) {
  * @param {AnyModel} model
  * @param {string} name of the trait
  * @param {string} label
- * @param {{ min: number, max: number, step?: number, log?: boolean,
+ * @param {{ min: number, max: number, step?: number, log?: boolean, key?: string,
  *   format?: (x: number) => string, lens?: Lens }} options
  */
 export function slider(figure, model, name, label, options) {
-  const { min, max, step, log = false, format = short, lens = whole } = options;
+  const { min, max, log = false, format = short, lens = whole } = options;
   const to = log ? Math.log10 : Number;
-  const input = element("input", {
-    type: "range",
-    min: to(min),
-    max: to(max),
-    step: step ?? (log ? 0.01 : (max - min) / 200),
-    "data-lm-suppress-shortcuts": "true",
-  });
+  const { step = log ? 0.01 : (max - min) / 200 } = options;
+  const input = element("input", { type: "range", min: to(min), max: to(max), step });
   // The input says its value already.
   const output = element("output", { "aria-live": "off" });
-  bind(model, name, input, {
-    show: (held) => {
-      const value = lens.get(held);
-      input.value = String(to(value));
-      output.textContent = format(value);
-      input.setAttribute("aria-valuetext", format(value));
-    },
-    read: () => {
-      const at = Number(input.value);
-      return lens.set(model.get(name), tidy(log ? 10 ** at : at));
-    },
-  });
-  return labelled(figure, label, input, output);
+  /** @type {Ways} */
+  const ways = {
+    key: (options.key ?? name) + (lens.place ?? ""),
+    get: () => lens.get(model.get(name)),
+    set: (x) => put(model, name, lens.set(model.get(name), x)),
+    parse: (text) => numberIn(text, options),
+  };
+  const show = () => {
+    const value = ways.get();
+    input.value = String(to(value));
+    output.textContent = format(value);
+    input.setAttribute("aria-valuetext", format(value));
+  };
+  const read = () => tidy(log ? 10 ** Number(input.value) : Number(input.value));
+  bind(figure, model, name, input, ways, { show, read });
+  const control = labelled(figure, label, input, output);
+  // The first coordinate begins a line, so that the others stand beside it.
+  if (lens.place === 1) control.box.classList.add("live-first");
+  return control;
+}
+
+/**
+ * The number that a text means, if a slider can stand there.
+ * @param {string} text
+ * @param {{ min: number, max: number, step?: number }} range
+ */
+export function numberIn(text, { min, max, step }) {
+  const x = text.trim() ? Number(text) : NaN;
+  const air = 1e-5 * Math.abs(x); // an end of the slider, as `tidy` writes it
+  if (step === 1 && !Number.isInteger(x)) return undefined;
+  return Number.isFinite(x) && x >= min - air && x <= max + air ? x : undefined;
 }
 
 /** @type {Lens} */
@@ -221,28 +277,33 @@ const whole = { get: (x) => x, set: (_, x) => x };
 export const coordinate = (d) => ({
   get: (point) => point[d],
   set: (point, x) => point.with(d, x),
+  place: d + 1,
 });
+
+/** @typedef {Omit<Setting, "start">} Ways to and from a trait */
 
 /**
  * An input that shows a trait and sets it.
+ * @param {Figure} figure
  * @param {AnyModel} model
  * @param {string} name
  * @param {HTMLElement} input
- * @param {{ show: (value: any) => void, read: () => any }} ways
+ * @param {Ways} ways
+ * @param {{ show: () => void, read: () => any }} hand what the input does
  */
-function bind(model, name, input, { show, read }) {
-  input.addEventListener("input", () => put(model, name, read()));
-  const update = () => show(model.get(name));
-  model.on(`change:${name}`, update);
-  update();
+function bind(figure, model, name, input, ways, { show, read }) {
+  figure.settings.push({ ...ways, start: ways.get() });
+  input.addEventListener("input", () => ways.set(read()));
+  model.on(`change:${name}`, show);
+  show();
 }
 
 /**
+ * @template {HTMLElement} I
  * @param {Figure} figure
  * @param {string} label
- * @param {HTMLElement} input
+ * @param {I} input
  * @param {Node[]} more
- * @returns {Control}
  */
 function labelled(figure, label, input, ...more) {
   input.id = unique();
@@ -252,7 +313,7 @@ function labelled(figure, label, input, ...more) {
   const hide = (/** @type {boolean} */ hidden) => {
     box.hidden = hidden;
   };
-  return { hide };
+  return { box, input, label, hide };
 }
 
 // --- numbers ---------------------------------------------------------------------------

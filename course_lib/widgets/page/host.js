@@ -104,7 +104,8 @@
   const models = new Map();
 
   /**
-   * Puts a figure in the place of its view.
+   * Puts a figure in the place of its view, which may say its name in an address and where
+   * it stands alone.
    * @param {Element} place
    * @param {Record<string, Saved>} records by the names of the models
    */
@@ -113,7 +114,8 @@
     el.className = "live-figure";
     place.replaceWith(el);
     try {
-      const id = JSON.parse(place.textContent ?? "").model_id;
+      const { model_id: id, name, alone } = JSON.parse(place.textContent ?? "");
+      Object.assign(el.dataset, name && { name }, alone && { alone });
       const record = records[id];
       if (!record) throw new Error("its state is not in the page");
       if (record.model_module !== "anywidget") {

@@ -38,7 +38,7 @@ METHOD = ("name", "label", "order", "c", "a", "b", "b_error", "dense", "fsal")
 SYSTEM = ("label", "y0", "span", "window")
 
 BLOCK = r"/\*\*(?:(?!\*/)[\s\S])*\*/"
-JSDOC = re.compile(rf"^[ \t]*{BLOCK}\n|{BLOCK} ?", re.MULTILINE)
+COMMENT = re.compile(rf"^[ \t]*(?:{BLOCK}|//.*)\n|{BLOCK} ?", re.MULTILINE)
 IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w./]+)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
@@ -69,11 +69,11 @@ def _rows(things: dict, columns: tuple[str, ...]) -> dict:
 
 
 def script(name: str) -> str:
-    """Return a JavaScript file as it travels: without JSDoc.
+    """Return a JavaScript file as it travels: without JSDoc and lines of comment.
 
-    A third of a file is JSDoc, which is for those who change it.
+    A third of a file is comment, which is for those who change it.
     """
-    return JSDOC.sub("", (FIGURES / name).read_text(encoding="utf-8"))
+    return COMMENT.sub("", (FIGURES / name).read_text(encoding="utf-8"))
 
 
 @cache

@@ -71,15 +71,17 @@ export class Plot {
   /** @param {Axes} axes */
   set(axes) {
     const width = Math.max(240, Math.floor(this.#box.clientWidth));
-    this.#fitted(JSON.stringify([axes, width]), () => this.#fit(axes, width));
+    const full = this.#box.closest(":fullscreen"); // there the grid says how high
+    const height = full ? Math.max(200, this.#box.clientHeight) : this.#height;
+    this.#fitted(JSON.stringify([axes, width, height]), () => this.#fit(axes, width, height));
   }
 
   /**
    * @param {Axes} axes
    * @param {number} width
+   * @param {number} height
    */
-  #fit(axes, width) {
-    const height = this.#height;
+  #fit(axes, width, height) {
     const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
     const { left, top } = MARGIN;
     this.area = { left, right, top, bottom };

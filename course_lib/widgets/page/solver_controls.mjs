@@ -15,7 +15,7 @@ import { ADAPTIVE, FIXED, METHODS } from "./tables.mjs";
  */
 export function solverControls(figure, model) {
   choice(figure, model, "method", "Method", [...FIXED, ...ADAPTIVE]);
-  const sizes = { min: 0.01, max: 2, log: true };
+  const sizes = { min: 0.01, max: 2, log: true, key: "h" };
   const tolerances = { min: 1e-7, max: 1, log: true, step: 0.1 };
   const step = slider(figure, model, "step_size", "Step size h", sizes);
   const tolerance = slider(figure, model, "rtol", "Tolerance", tolerances);

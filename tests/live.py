@@ -1,0 +1,96 @@
+"""Live figures of every kind as a page shows them, and what their tests look at."""
+
+import pytest
+import torch
+from conftest import settle
+
+from course_lib.latent import LatentODE
+from course_lib.models import MLPDynamics, digit_odenet
+from course_lib.widgets import (
+    AdjointExplorer,
+    DensityFlowExplorer,
+    DigitDepthExplorer,
+    FlowExplorer,
+    LatentExplorer,
+    StepSizeExplorer,
+    ToleranceExplorer,
+)
+
+
+def flow(dim=2):
+    torch.manual_seed(dim)
+    f = MLPDynamics(dim, (16,), time=dim == 1)
+    return FlowExplorer(f, start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4")
+
+
+def training_of_a_flow():
+    snapshots = {}
+    for n in (0, 10, 100):
+        torch.manual_seed(n)
+        snapshots[f"step {n}"] = MLPDynamics(2, (16,))
+    how = dict(window=[(-2, 2)] * 2, data=torch.randn(50, 2), snapshot=2)
+    return FlowExplorer(snapshots, start=[0.5, 0.5], **how)
+
+
+def digits():
+    torch.manual_seed(0)
+    model, images = digit_odenet(), torch.rand(6, 1, 28, 28)
+    model.body.f.norm3.weight.data *= 5
+    model.head[-1].weight.data *= 10
+    return DigitDepthExplorer(model, images, torch.arange(6), range(6), digit=2)
+
+
+def particles():
+    fields = {}
+    for n in range(2):
+        torch.manual_seed(n)
+        fields[f"field {n}"] = MLPDynamics(2, (16,), time=True)
+        for p in fields[f"field {n}"].parameters():
+            p.data *= 2
+    return DensityFlowExplorer(
+        fields, data=torch.randn(60, 2), window=[(-3, 3)] * 2, moment=0.8
+    )
+
+
+def walk():
+    torch.manual_seed(0)
+    model = LatentODE(latent=5, hidden=8, width=16)
+    for p in model.f.parameters():
+        p.data *= 2
+    ends = torch.randn(2, 5)
+    return LatentExplorer(
+        model, start=ends[0], end=ends[1], t_end=3.0, codes=torch.randn(40, 5)
+    )
+
+
+def long_flow():
+    """Make a figure of a span on which the shortest step makes thousands of steps."""
+    torch.manual_seed(0)
+    f, window = MLPDynamics(2, (16, 16)), [(-2, 2)] * 2
+    return FlowExplorer(f, start=[0.5, 0.5], window=window, span=(0, 31.45))
+
+
+FIGURES = {
+    "step size": StepSizeExplorer,
+    "tolerance": ToleranceExplorer,
+    "particles": particles,
+    "latent": walk,
+    "flow in the plane": flow,
+    "flow in one dimension": lambda: flow(1),
+    "training of a flow": training_of_a_flow,
+    "adjoint": AdjointExplorer,
+    "digit": digits,
+    "flow over a long time": long_flow,
+}
+every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+
+
+def drawing(page) -> str:
+    settle(page)
+    return page.locator(".live-plots").inner_html()
+
+
+def controls(page):
+    found = [c for c in page.locator(".live-control").all() if c.is_visible()]
+    assert found
+    return found

@@ -56,11 +56,10 @@ bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, i
 	@failed=0; for file in benchmarks/bench_*.py; do \
 	    $(PY) -m benchmarks.$$(basename $$file .py) || failed=1; done; exit $$failed
 
-teach: book $(if $(NPM),node_modules/.ready)  ## slides, notebooks without solutions, figures to embed, into _build/teach
+teach: book $(if $(NPM),node_modules/.ready)  ## slides and notebooks without solutions, into _build/teach
 	@$(PY) -m tools.blanks _build/teach/blanks
-	@$(PY) -m tools.embeds _build/teach/embed
 	@$(PY) -m tools.slides _build/html _build/teach/slides
-	@echo "Slides, blanks and figures are in _build/teach"
+	@echo "Slides and blanks are in _build/teach"
 
 posters: book .venv/browser  ## photograph the live figures anew, for the page that lists them
 	@$(PY) -m tools.posters
@@ -119,7 +118,7 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json course_lib/bundled/results/visits.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/exercises.py tools/blanks.py $(READING) _build/address
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build
 
 # OWNER/REPO of the published course, or nothing: another address is another book.

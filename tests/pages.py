@@ -21,7 +21,7 @@ NO_PAGES = ("genindex.html", "search.html", "index.html")
 PAGES = sorted(
     str(path.relative_to(HTML))
     for path in HTML.rglob("*.html")
-    if path.name not in NO_PAGES and "_static" not in path.parts
+    if path.name not in NO_PAGES and not {"_static", "figures"} & set(path.parts)
 )
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 LOCAL = ("http://127.0.0.1", "file:", "data:", "blob:", "about:")

@@ -1,17 +1,14 @@
-"""What a lecturer takes from the book: slides, and live figures to embed."""
+"""What a lecturer takes from the book: slides."""
 
-import html
 import os
 
-import nbformat
 import pages
 import pytest
 from bs4 import BeautifulSoup
-from conftest import ROOT, settle
-from pages import HTML, SHORTEST, WITH_FIGURES, live_figures
-from playwright.sync_api import expect
+from conftest import settle
+from pages import HTML, SHORTEST, live_figures
 
-from tools import embeds, slides
+from tools import slides
 
 CHAPTER = SHORTEST.rpartition("/")[2]
 
@@ -41,67 +38,12 @@ def opened(browser):
     assert said == []
 
 
-# --- live figures to embed ------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory):
-    """Write the live figures of two chapters to be embedded."""
-    folder = tmp_path_factory.mktemp("embed")
-    chapters = [f"{name.removesuffix('.html')}.ipynb" for name in WITH_FIGURES[:2]]
-    executed = [
-        ROOT / "_build" / "executed" / name.rpartition("/")[2] for name in chapters
-    ]
-    return folder, embeds.write(executed, folder)
-
-
-def test_every_live_figure_of_the_book_has_a_page_of_its_own_name():
-    names = []
-    for path in sorted((ROOT / "_build" / "executed").glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        found = list(embeds.figures(notebook, path.stem.partition("_")[0]))
-        assert len(found) == live_figures(f"chapters/{path.stem}.html")
-        assert all(figure.sentence.startswith("A live figure") for figure in found)
-        names += [figure.name for figure in found]
-    assert len(set(names)) == len(names) > 0
-
-
-def test_an_embedded_figure_is_one_file_that_moves_from_the_file_system(
-    embedded, opened
-):
-    folder, (figure, *_) = embedded
-    page = opened(folder / f"{figure.name}.html")
-    page.wait_for_selector("html[data-live=ready]")
-    expect(page.locator(".live[data-drawn]")).to_have_count(1)
-    text = (folder / f"{figure.name}.html").read_text()
-    assert "<link" not in text
-    assert " src=" not in text
-    before = page.locator(".live svg").first.inner_html()
-    page.locator("input[type=range]").first.focus()
-    for key in ("PageUp", "PageDown", "PageDown"):
-        page.keyboard.press(key)
-    settle(page)
-    assert page.locator(".live svg").first.inner_html() != before
-
-
-def test_the_frames_of_the_example_page_hold_their_figures_whole(embedded, opened):
-    folder, figures = embedded
-    page = opened(folder / "index.html")
-    lines = page.locator("pre").all_inner_texts()
-    assert lines == [figure.frame for figure in figures]
-    for number, figure in enumerate(figures):
-        frame = page.locator("iframe").nth(number)
-        frame.scroll_into_view_if_needed()
-        assert frame.get_attribute("title") == html.unescape(figure.sentence)
-        inside = page.frame_locator("iframe").nth(number).locator("html")
-        expect(inside).to_have_attribute("data-live", "ready")
-        settle(page)
-        assert inside.evaluate("e => e.scrollHeight <= e.clientHeight"), figure.name
-
-
 # --- slides ---------------------------------------------------------------------------
 
 SLIDES = "[...document.querySelectorAll('.slides > section > section')]"
+# Where the parts of each control that is shown begin, within their figure.
+EDGES = """(all) => all.map((control) => control.hidden ? [] : [...control.children]
+  .map((part) => part.offsetLeft - part.closest(".live").offsetLeft).slice(0, 2))"""
 # What is too tall or too wide for its slide, each slide looked at as it stands.
 OVERFULL = """async () => {
   const frame = () => new Promise(requestAnimationFrame);
@@ -183,6 +125,14 @@ def test_the_notes_of_the_slides_hold_every_paragraph(folder):
     for paragraph in prose:
         words = paragraph.replace("#", "").strip()
         assert words in notes.replace("#", "") or paragraph in exercises
+
+
+def test_the_controls_of_a_live_figure_stand_in_columns_and_it_has_no_address(deck):
+    for figure in deck.locator(".live").all():
+        rows = figure.locator(".live-control").evaluate_all(EDGES)
+        assert len({tuple(edges) for edges in rows if edges}) <= 3
+        names = figure.locator(".live-bar > *").all_text_contents()
+        assert names == ["Reset", "Full screen"]
 
 
 def test_keys_that_move_a_live_figure_leave_the_slide_where_it_is(deck):

@@ -47,9 +47,10 @@ def build(source: Path, out: Path, *options: str, builder: str = "html") -> int:
 
 
 def pages(book: Path) -> dict[str, Path]:
-    """The pages of a built book by their path in it."""
+    """The pages of a built book by their path in it; figures alone are no pages."""
     found = {path.relative_to(book).as_posix(): path for path in book.rglob("*.html")}
-    return {name: found[name] for name in sorted(found) if "_static" not in name}
+    others = ("_static", "figures/")
+    return {name: found[name] for name in sorted(found) if not name.startswith(others)}
 
 
 class Text(HTMLParser):

@@ -9,13 +9,13 @@ hash; nothing from another host.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from course_lib.widgets.page.html import digest
 
 SCRIPT = re.compile(r"<script((?:\s[^>]*)?)>(.*?)</script>", re.DOTALL)
 HANDLER = re.compile(r'\son[a-z]+="([^"]*)"')
@@ -24,12 +24,6 @@ POLICY = (
     "'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'"
 )
-
-
-def digest(script: str) -> str:
-    """The hash of a script as a policy names it."""
-    found = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(found).decode()}'"
 
 
 def is_run(attributes: str) -> bool:

@@ -20,6 +20,7 @@ What does not fit a slide goes on to the next (tools/slides.js, in the browser).
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import sys
@@ -30,6 +31,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 
+from tools.figures import VIEW
 from tools.share import STATES
 
 ROOT = Path(__file__).parents[1]
@@ -335,6 +337,10 @@ def tidy(article: Tag) -> None:
     # Links to headings and solutions, and the line that says what the page takes.
     for part in article.select(".headerlink, .chapter-line, .to-solution"):
         part.decompose()
+    # The address of a slide is the slide's.
+    for view in article.find_all("script", type=VIEW):
+        model = json.loads(view.string)["model_id"]
+        view.string = json.dumps({"model_id": model})
 
 
 def deck(page: str) -> str:

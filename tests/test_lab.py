@@ -356,6 +356,14 @@ def test_setting_the_trait_in_python_moves_the_slider_and_the_path(page):
     read(page, "read steps", lambda text: text.endswith(" 1.0"))
 
 
+def test_reset_is_known_in_python_and_a_notebook_has_no_address_to_copy(page):
+    live = figure(page, "steps")
+    expect(live.locator(".live-bar > *")).to_have_text(["Reset", "Full screen"])
+    live.get_by_role("button", name="Reset").press("Enter")
+    expect(live.get_by_label("Step size h")).to_have_value("-1")
+    read(page, "read steps", lambda text: text == "spiral euler 0.1")
+
+
 def test_weights_set_in_python_move_the_decoded_curve(page):
     live = figure(page, "latent")
     live.scroll_into_view_if_needed()

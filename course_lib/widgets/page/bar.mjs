@@ -22,6 +22,7 @@ import { asked, follow, fragment } from "./address.mjs";
 export function button(text, press) {
   const made = document.createElement("button");
   Object.assign(made, { type: "button", textContent: text, onclick: press });
+  made.dataset.lmSuppressShortcuts = "true"; // its keys are no commands to a notebook
   return made;
 }
 

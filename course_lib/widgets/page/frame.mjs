@@ -145,8 +145,7 @@ export function frame(el, model, { title, draw }) {
   return { controls, plots, settings, signal, close: () => closing.abort() };
 }
 
-// Keys that a figure takes are no commands to a notebook around it.
-const GROUP = { class: "live", role: "group", "data-lm-suppress-shortcuts": "true" };
+const GROUP = { class: "live", role: "group" };
 
 const part = (/** @type {string} */ name) => element("div", { class: `live-${name}` });
 
@@ -293,6 +292,7 @@ export const coordinate = (d) => ({
  */
 function bind(figure, model, name, input, ways, { show, read }) {
   figure.settings.push({ ...ways, start: ways.get() });
+  input.dataset.lmSuppressShortcuts = "true"; // its keys are no commands to a notebook
   input.addEventListener("input", () => ways.set(read()));
   model.on(`change:${name}`, show);
   show();

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { script } from "./course.mjs";
 
 const { asked, follow, fragment } = await script("page/address.mjs");
-const { numberIn } = await script("page/frame.mjs");
+const { numberOf } = await script("page/frame.mjs");
 
 /** Settings of a figure: a number from 0 to 2 and a method. */
 function settings() {
@@ -18,7 +18,7 @@ function settings() {
     parse,
   });
   const method = (text) => ["euler", "rk4"].find((name) => name === text);
-  return [held, [of("h", (text) => numberIn(text, { min: 0, max: 2 })), of("method", method)]];
+  return [held, [of("h", (text) => numberOf(text, { min: 0, max: 2 })), of("method", method)]];
 }
 
 test("a link holds what differs from the start, and leads back to it", () => {
@@ -67,13 +67,13 @@ test("a long text of a link is cut where it is said", () => {
 test("a number of a link lies within its slider, and on a stage where there are stages", () => {
   const range = { min: 1e-8, max: 0.1 };
   for (const bad of ["", " ", "one", "NaN", "Infinity", "-1", "0.2", "0", "0.01x"]) {
-    assert.equal(numberIn(bad, range), undefined, bad);
+    assert.equal(numberOf(bad, range), undefined, bad);
   }
-  assert.equal(numberIn("1e-8", range), 1e-8);
-  assert.equal(numberIn("0.1", range), 0.1);
+  assert.equal(numberOf("1e-8", range), 1e-8);
+  assert.equal(numberOf("0.1", range), 0.1);
   const stages = { min: 0, max: 3, step: 1 };
   assert.deepEqual(
-    ["0", "2", "3", "1.5", "4"].map((text) => numberIn(text, stages)),
+    ["0", "2", "3", "1.5", "4"].map((text) => numberOf(text, stages)),
     [0, 2, 3, undefined, undefined],
   );
 });
@@ -81,5 +81,5 @@ test("a number of a link lies within its slider, and on a stage where there are 
 test("a number at an end of its slider is within it as six digits write it", () => {
   const [min, max] = [0.05 * Math.PI, 3 * Math.PI];
   for (const end of [min, max])
-    assert.ok(numberIn(String(Number(end.toPrecision(6))), { min, max }));
+    assert.ok(numberOf(String(Number(end.toPrecision(6))), { min, max }));
 });

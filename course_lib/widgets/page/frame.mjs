@@ -237,7 +237,7 @@ export function slider(figure, model, name, label, options) {
     key: (options.key ?? name) + (lens.place ?? ""),
     get: () => lens.get(model.get(name)),
     set: (x) => put(model, name, lens.set(model.get(name), x)),
-    parse: (text) => numberIn(text, options),
+    parse: (text) => numberOf(text, options),
   };
   const show = () => {
     const value = ways.get();
@@ -258,7 +258,7 @@ export function slider(figure, model, name, label, options) {
  * @param {string} text
  * @param {{ min: number, max: number, step?: number }} range
  */
-export function numberIn(text, { min, max, step }) {
+export function numberOf(text, { min, max, step }) {
   const x = text.trim() ? Number(text) : NaN;
   const air = 1e-5 * Math.abs(x); // an end of the slider, as `tidy` writes it
   if (step === 1 && !Number.isInteger(x)) return undefined;

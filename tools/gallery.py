@@ -22,7 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from tools.chapters import Chapter
-from tools.embeds import VIEW, Figure, figures
+from tools.figures import VIEW, Figure, figures
 from tools.reading import chapter_of, raw, table
 
 HEADING = re.compile(r"^#{1,3} (.+)$", re.MULTILINE)
@@ -43,9 +43,9 @@ class Entry:
     heading: str
 
 
-def entries(notebook: NotebookNode, number: str) -> list[Entry]:
+def entries(notebook: NotebookNode, chapter: str) -> list[Entry]:
     """Return the live figures of an executed chapter with the sections they stand in."""
-    found = zip(figures(notebook, number), headings(notebook), strict=True)
+    found = zip(figures(notebook, chapter).values(), headings(notebook), strict=True)
     return [Entry(figure, heading) for figure, heading in found]
 
 
@@ -63,7 +63,7 @@ def headings(notebook: NotebookNode) -> Iterator[str]:
 def read(source: Path, chapter: Chapter) -> list[Entry]:
     """Return the live figures of a chapter."""
     notebook = nbformat.read(source / f"{chapter.page}.ipynb", as_version=4)
-    return entries(notebook, chapter.number)
+    return entries(notebook, Path(chapter.page).name)
 
 
 # --- where they are -------------------------------------------------------------------

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from course_lib.widgets.page.html import page_with
 from tools import browser
-from tools.embeds import Figure, figures
+from tools.figures import Figure, figures
 
 FOLDER = Path(__file__).parents[1] / "assets" / "figures"
 CONTROLS = FOLDER / "controls.json"
@@ -80,7 +80,7 @@ def shown(executed: list[Path]) -> Iterator[Figure]:
     """Yield the live figures of executed chapters."""
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
-        yield from figures(notebook, path.stem.partition("_")[0])
+        yield from figures(notebook, path.stem).values()
 
 
 def write(executed: list[Path]) -> None:

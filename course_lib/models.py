@@ -381,6 +381,10 @@ class DigitClassifier(nn.Sequential):
             nn.Linear(channels, 10),
         )
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the last linear layer reads, shape (B, channels)."""
+        return self.head[:-1](self.body(self.stem(images)))
+
 
 def digit_odenet(
     *, odeint: Callable = odeint_adjoint, **solver_settings

@@ -133,6 +133,42 @@ def test_accuracy_is_the_share_of_right_answers_however_it_is_split(size):
     )
 
 
+# --- how far apart --------------------------------------------------------------------
+
+
+def scattered(n: int, dim: int, seed: int) -> torch.Tensor:
+    """Points with mean 0 and covariance I, to rounding."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, dim, generator=generator, dtype=torch.float64)
+    x = x - x.mean(dim=0)
+    return x @ torch.linalg.inv(torch.linalg.cholesky(x.T.cov())).T
+
+
+def test_the_frechet_distance_of_two_gaussians_has_its_closed_form():
+    x, shift = scattered(200, 3, 0), torch.tensor([1.0, -2.0, 0.5]).double()
+    scales = torch.tensor([2.0, 0.5, 1.0]).double()
+    y = shift + scales * scattered(300, 3, 1)
+    exact = (shift.square() + (scales - 1).square()).sum().item()
+    assert measuring.frechet_distance(x, y) == pytest.approx(exact)
+    assert measuring.frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_is_symmetric_and_does_not_see_a_rotation():
+    turn = torch.linalg.qr(scattered(9, 3, 5)[:3])[0]
+    mix = scattered(5, 3, 2)[:3]
+    x, y = scattered(50, 3, 0) @ mix, 1 + scattered(60, 3, 1)
+    far = measuring.frechet_distance(x, y)
+    assert measuring.frechet_distance(y, x) == pytest.approx(far)
+    assert measuring.frechet_distance(x @ turn, y @ turn) == pytest.approx(far)
+
+
+def test_coverage_counts_the_real_points_that_have_a_made_one_near():
+    real = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    assert measuring.coverage(real, real, nearest=1) == 1
+    assert measuring.coverage(real, torch.tensor([[0.5]]), nearest=1) == 0.5
+    assert measuring.coverage(real, torch.tensor([[50.0]]), nearest=1) == 0
+
+
 def test_the_machine_is_the_gpu_or_the_processor_with_its_threads(monkeypatch):
     monkeypatch.setattr(measuring, "processor", lambda: "A processor")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

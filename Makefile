@@ -9,7 +9,7 @@ TOOLS := $(if $(NPM),node_modules/.ready,no-npm)
 
 CHAPTERS := $(wildcard chapters/*.ipynb)
 # The longest first (those of 40 s and more), so that two at a time end together.
-LONGEST  := $(foreach n,09 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
+LONGEST  := $(foreach n,09 15 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 # Results are written by what runs no chapter: those that show some say so below.
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
@@ -117,6 +117,7 @@ _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/exec
 _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json course_lib/bundled/results/visits.json
+_build/executed/15_from_noise_to_digits.ipynb: course_lib/bundled/results/flow_matching.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build

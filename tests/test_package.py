@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 
 import course_lib
-from course_lib import data, latent, models, records, widgets
+from course_lib import data, flows, latent, models, records, widgets
 
 for module in pkgutil.walk_packages(course_lib.__path__, "course_lib."):
     importlib.import_module(module.name)
@@ -51,6 +51,8 @@ stored = {
     "spirals_late_ode": latent.LatentODE(latent=6, hidden=64, width=64),
     "diverse_latent_ode": latent.LatentODE(latent=8, hidden=96, width=96),
     "diverse_late_ode": latent.LatentODE(latent=8, hidden=96, width=96),
+    "digit_vae": flows.DigitVAE(),
+    "digit_flow": flows.digit_velocity(),
 }
 assert stored.keys() == {path.stem for path in records.WEIGHTS.glob("*.safetensors")}
 for name, model in stored.items():

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import data, measuring, models, records
+from course_lib import data, flows, measuring, models, records
 from course_lib.solvers import odeint
-from tools import train_spirals
+from tools import train_matching, train_spirals
 
 
 @pytest.fixture
@@ -139,6 +139,8 @@ def test_an_unknown_name_is_answered_with_the_stored_ones(there, listed):
 
 
 EVALUATED = {
+    "digit_flow",
+    "digit_vae",
     "diverse_late_ode",
     "diverse_latent_ode",
     "fashion_odenet",
@@ -239,3 +241,45 @@ def test_the_stored_fashion_odenet_is_the_choice_of_the_held_out_images():
     best = max(rows, key=lambda row: row["held_accuracy_by_step"][-1][1])
     assert len(rows) == 3
     assert records.load_model(models.fashion_odenet(), "fashion_odenet") == best
+
+
+# --- digits from noise ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return train_matching.Judge()
+
+
+def test_the_stored_autoencoder_gives_digits_back_as_well_as_its_record_says(judge):
+    record = records.load_model(flows.DigitVAE(), "digit_vae")
+    vae, digits = train_matching.stored_vae(), data.mnist(train=True)
+    images, labels = digits.images[:2000], digits.labels[:2000]
+    codes = vae.standardised(vae.posteriors(images).mean)
+    assert judge.says(vae.images(codes), labels) == pytest.approx(
+        record["decoded"], abs=0.003, rel=0.02
+    )
+    assert measuring.count_parameters(flows.DigitVAE()) == record["parameters"]
+
+
+def test_the_stored_flow_makes_digits_as_well_as_its_record_says(judge):
+    f, vae = flows.digit_velocity(), train_matching.stored_vae()
+    record = records.load_model(f, "digit_flow")
+    wanted = dict(guidance=1.5, method="heun", steps=2)
+    (row,) = (row for row in record["samples"] if row | wanted == row)
+    labels = torch.arange(train_matching.SAMPLES) % 10
+    noise = torch.randn(len(labels), 16, generator=data.generator(0))
+    with torch.no_grad():
+        field = flows.Guided(f, labels, 1.5)
+        y = flows.sample_ode(field, noise, method="heun", step_size=0.5)
+        found = judge.says(vae.images(y), labels)
+    for key, value in found.items():
+        assert value == pytest.approx(row[key], abs=0.003, rel=0.02)
+    assert row["calls"] == 8
+    assert row["accuracy"] >= 0.99
+    assert measuring.count_parameters(f) == record["parameters"]
+
+
+def test_autoencoder_and_flow_take_less_than_a_megabyte_together():
+    files = (records.WEIGHTS / f"digit_{name}.safetensors" for name in ("vae", "flow"))
+    assert sum(file.stat().st_size for file in files) <= 1e6

@@ -7,6 +7,8 @@
     python -m tools.pretrain spirals --data "diverse, late" --lr 3e-3 --seed 0
     python -m tools.pretrain fashion --epochs 3 --hold 5000 --name fashion_odenet
     python -m tools.pretrain visits --seed 0
+    python -m tools.pretrain vae --seed 0 --name digit_vae
+    python -m tools.pretrain matching --seed 0 --name digit_flow
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -25,6 +27,7 @@ from course_lib import measuring, models, records, training
 from tools import (
     train_digits,
     train_fashion,
+    train_matching,
     train_spirals,
     train_starts,
     train_visits,
@@ -88,12 +91,19 @@ def main() -> None:
     fashion.add_argument("--hold", type=int, default=0, help="how many are held out")
     visits = commands.add_parser("visits", help="forecasts of patients, five folds")
     visits.set_defaults(run=train_visits.compare)
-    for command in (mnist, spirals, fashion):
+    vae = commands.add_parser("vae", help="an autoencoder of the bundled digits")
+    vae.set_defaults(train=train_matching.train_vae, epochs=30, lr=3e-3)
+    matching = commands.add_parser("matching", help="a flow in the autoencoder's space")
+    matching.set_defaults(train=train_matching.train_flow, epochs=300, lr=2e-3)
+    for command in (vae, matching):
+        command.set_defaults(results="flow_matching", by=train_matching.BY)
+    trained = (mnist, spirals, fashion, vae, matching)
+    for command in trained:
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (mnist, costs, starts, spirals, fashion, visits):
+    for command in (*trained, costs, starts, visits):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

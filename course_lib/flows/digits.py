@@ -34,6 +34,9 @@ class DigitVAE(nn.Module):
         Mean and standard deviation of the codes of the training images: see `settle`.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, latent: int = 16):
         super().__init__()
         self.encoder = nn.Sequential(
@@ -103,6 +106,8 @@ class LabelledVelocity(nn.Module):
         Labels are 0 … classes - 1; the label `classes` says that none is given.
     width, blocks : int
     """
+
+    waves: Tensor
 
     def __init__(self, dim: int, classes: int, *, width: int = 192, blocks: int = 4):
         super().__init__()

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,7 @@ VARIANCE_PRESERVING = Path(
 
 
 def matching_loss(
-    f: nn.Module,
+    f: Any,
     x: Tensor,
     labels: Tensor | None = None,
     *,
@@ -208,6 +209,8 @@ class Guided(nn.Module):
     ----------
     Ho, Salimans 2022, Classifier-Free Diffusion Guidance; their weight is w - 1.
     """
+
+    v: Any  # mypy takes the attribute of a Module for a Module
 
     def __init__(self, v: nn.Module, labels: Tensor, weight: float = 1.0):
         super().__init__()

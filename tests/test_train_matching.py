@@ -1,0 +1,97 @@
+"""The trainings behind the digits from noise, shortened, and how they are judged."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import data, flows, training
+from tools import train_matching
+
+
+def order(**settings) -> argparse.Namespace:
+    return argparse.Namespace(seed=0, epochs=1, lr=1e-3, **settings)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Forty random images in the place of the digits, and a judge who looks at nothing."""
+    images = torch.rand(40, 1, 28, 28, generator=data.generator(0))
+    digits = data.ImageSet(images, torch.arange(40) % 10, "forty")
+    monkeypatch.setattr(data, "mnist", lambda train: digits)
+    monkeypatch.setattr(train_matching, "floors", lambda vae, digits: {"looked": 1})
+    monkeypatch.setattr(train_matching, "judged", lambda vae, f: [])
+    return digits
+
+
+def test_the_autoencoder_is_stored_in_half_precision_with_its_codes_settled(few):
+    training.seed(0)
+    vae, history, found = train_matching.train_vae(order())
+    assert len(history.losses) == 1
+    assert {p.dtype for p in vae.state_dict().values()} == {torch.float16}
+    assert found["train"] == "forty" and found["looked"] == 1
+    codes = vae.float().standardised(vae.posteriors(few.images).mean)
+    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(16), atol=0.01, rtol=0)
+
+
+def test_what_is_stored_of_a_flow_is_the_average_of_its_weights(few, monkeypatch):
+    training.seed(0)
+    vae = flows.DigitVAE()
+    vae.settle(few.images)
+    monkeypatch.setattr(train_matching, "stored_vae", lambda: vae)
+    training.seed(1)
+    start = flows.digit_velocity().state_dict()
+    training.seed(1)
+    f, _, found = train_matching.train_flow(order())
+    # One batch: the average has seen the weights before the step alone.
+    for key, value in f.state_dict().items():
+        assert torch.equal(value, start[key].half()), key
+    assert found["model"] == "latent flow" and found["test"] == "forty"
+
+
+def test_a_batch_draws_its_codes_and_drops_some_labels():
+    vae, seen = flows.DigitVAE(), []
+
+    class Field(nn.Module):
+        classes = 10
+
+        def forward(self, t, y, labels):
+            seen.append((t, y, labels))
+            return torch.zeros_like(y)
+
+    training.seed(0)
+    mean, labels = torch.zeros(500, 16), torch.arange(500) % 10
+    loss = train_matching.latent_loss(vae, Field(), mean, torch.zeros(500, 16), labels)
+    ((t, _, shown),) = seen
+    assert t.shape == (500, 1) and len(t.unique()) > 400
+    assert 0.05 < (shown == 10).float().mean() < 0.2
+    assert loss.item() == pytest.approx(2 * 16, rel=0.1)  # noise less a normal code
+
+
+def test_every_way_to_sample_is_compared_at_one_guidance_and_one_way_at_all():
+    about = {
+        w: [way for way, _ in train_matching.ways(w)] for w in train_matching.GUIDANCE
+    }
+    methods = {way["method"] for way in about[train_matching.EVERY]}
+    assert methods == {"euler", "heun", "rk4", "dopri5"}
+    for ways in about.values():
+        assert dict(method="heun", steps=8) in ways
+    for way, settings in train_matching.ways(train_matching.EVERY):
+        if "steps" in way:
+            assert settings == dict(method=way["method"], step_size=1 / way["steps"])
+
+
+def test_the_spread_within_a_class_sees_neither_other_classes_nor_what_is_misread():
+    features = torch.randn(1000, 4, generator=data.generator(0))
+    labels = torch.arange(1000) % 10
+    near = train_matching.spread_within(features, labels, labels)
+    assert near == pytest.approx(4, rel=0.1)
+    far = train_matching.spread_within(features + 100 * labels[:, None], labels, labels)
+    assert far == pytest.approx(near, rel=1e-3)
+    read = labels.clone()
+    read[:20], features[:20] = 10, 1000.0
+    strangers = train_matching.spread_within(features, labels, read)
+    assert strangers == pytest.approx(near, rel=0.1)

@@ -1,0 +1,223 @@
+"""Digits from noise, chapter 15: a small variational autoencoder on the bundled 10,000
+training digits, and flow matching with labels in its latent space.
+
+The autoencoder is trained once, the flow from three seeds; the recipes are fixed
+beforehand, and nothing is chosen by what is measured here. Every flow is judged by the
+stored classifier of chapter 09, on samples whose labels are 0 … 9 in turn: how many it
+reads as what they should be, and the Fréchet distance of its features from those of the
+10,000 test images, beside two floors that training images set. The weights are rounded
+to half precision before anything is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from course_lib import data, flows, measuring, models, records, training
+from course_lib.flows import DigitVAE, Guided
+from course_lib.latent import Posterior
+
+Trained = TypeVar("Trained", bound=nn.Module)
+
+BY = ("model", "seed", "epochs")
+VAE = "digit_vae"  # the name of the stored autoencoder
+SAMPLES = 2000
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+FIXED = {"euler": (1, 2, 4, 8, 16), "heun": (1, 2, 4, 8), "rk4": (1, 2, 4)}
+TOLERANCES = (1e-2, 1e-4)
+FEW = [("euler", 4), ("euler", 16), ("heun", 2), ("heun", 8)]
+EVERY = 1.5  # the guidance at which all ways to sample are compared
+
+
+# --- trainings ------------------------------------------------------------------------
+
+
+def train_vae(
+    args: argparse.Namespace,
+) -> tuple[nn.Module, training.History, dict]:
+    """Train the autoencoder and judge its reconstructions."""
+    digits = data.mnist(train=True)
+    vae = DigitVAE().to(training.device())
+    batches = training.minibatches(digits.images, size=128, seed=args.seed)
+    history = training.one_cycle(
+        vae,
+        batches,
+        lambda x: vae.negative_elbo(x.to(training.device()), kl_weight=0.5),
+        lr=args.lr,
+        epochs=args.epochs,
+        optimizer=torch.optim.AdamW,
+    )
+    vae.settle(digits.images.to(training.device()))
+    vae = rounded(vae)
+    found = dict(
+        model="vae",
+        train=digits.source,
+        recipe=f"AdamW {args.lr:g}, one cycle, batches of 128, KL weight 0.5",
+        stored_as="float16",
+        **floors(vae, digits),
+    )
+    return vae.half().requires_grad_(), history, found
+
+
+def train_flow(
+    args: argparse.Namespace,
+) -> tuple[nn.Module, training.History, dict]:
+    """Train the velocity in the latent space of the stored autoencoder, average its
+    weights, and judge its samples.
+    """
+    digits, vae = data.mnist(train=True), stored_vae()
+    posterior = vae.posteriors(digits.images)
+    batches = training.minibatches(*posterior, digits.labels, size=256, seed=args.seed)
+    f = flows.digit_velocity().to(training.device())
+    mean = AveragedModel(f, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+
+    def loss(*batch: Tensor) -> Tensor:
+        mean.update_parameters(f)  # the weights until the step before
+        return latent_loss(vae, f, *batch)
+
+    history = training.one_cycle(
+        f,
+        batches,
+        loss,
+        lr=args.lr,
+        epochs=args.epochs,
+        optimizer=torch.optim.AdamW,
+    )
+    f.load_state_dict(mean.module.state_dict())
+    f = rounded(f)
+    found = dict(
+        model="latent flow",
+        train=digits.source,
+        recipe=f"AdamW {args.lr:g}, one cycle, batches of 256, logit-normal times, "
+        "10% of the labels dropped, weights averaged (0.999)",
+        stored_as="float16",
+        test=data.mnist(train=False).source,
+        samples=judged(vae, f),
+    )
+    return f.half().requires_grad_(), history, found
+
+
+def latent_loss(
+    vae: DigitVAE, f: nn.Module, mean: Tensor, log_variance: Tensor, labels: Tensor
+) -> Tensor:
+    """The loss of a batch of posteriors: a code is drawn from each."""
+    codes = Posterior(mean, log_variance).sample()
+    x = vae.standardised(codes)
+    return flows.matching_loss(f, x, labels, t=flows.middle_times(x))
+
+
+def stored_vae() -> DigitVAE:
+    """The autoencoder of the chapter, ready to decode."""
+    vae = DigitVAE()
+    records.load_model(vae, VAE)
+    return vae.eval().requires_grad_(False)
+
+
+def rounded(model: Trained) -> Trained:
+    """The model with the numbers that half precision keeps, in single precision."""
+    return copy.deepcopy(model).cpu().half().float().eval().requires_grad_(False)
+
+
+# --- judgement ------------------------------------------------------------------------
+
+
+class Judge:
+    """The stored classifier of chapter 09, and what it makes of the test images.
+
+    Its solver takes fixed steps here, so that what it says of an image does not depend on
+    the images beside it.
+    """
+
+    def __init__(self):
+        self.model = models.digit_odenet(method="rk4", step_size=0.5)
+        records.load_model(self.model, "mnist_odenet")
+        self.model.eval().requires_grad_(False)
+        self.test = data.mnist(train=False)
+        self.real, self.read = self.looked_at(self.test.images)
+
+    def looked_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, shape (n, 64), and the classes that are read, shape (n,)."""
+        seen = torch.cat([self.model.features(part) for part in images.split(500)])
+        return seen, self.model.head[-1](seen).argmax(dim=1)
+
+    def says(self, images: Tensor, labels: Tensor) -> dict:
+        """Accuracy, distance from the test images, coverage of the first of them, and the
+        spread within a class of what is read right (1 is that of the test images).
+        """
+        seen, read = self.looked_at(images)
+        within = spread_within(seen, labels, read)
+        usual = spread_within(self.real, self.test.labels, self.read)
+        return dict(
+            accuracy=share(read == labels),
+            distance=measuring.frechet_distance(seen, self.real),
+            coverage=measuring.coverage(self.real[:SAMPLES], seen),
+            spread=within / usual,
+        )
+
+
+def share(right: Tensor) -> float:
+    """The share of what is true."""
+    return right.double().mean().item()
+
+
+def spread_within(features: Tensor, labels: Tensor, read: Tensor) -> float:
+    """The mean over the classes of the summed variances of the features, without what is
+    read otherwise: a few strangers would outweigh all variety.
+    """
+    kept = [features[(labels == c) & (read == c)] for c in range(10)]
+    return torch.stack([part.var(dim=0).sum() for part in kept]).mean().item()
+
+
+def floors(vae: DigitVAE, digits: data.ImageSet) -> dict:
+    """What the first training images score themselves, and what is left of them after
+    encoding and decoding; the bound on the test images.
+    """
+    judge, labels = Judge(), digits.labels[:SAMPLES]
+    images = digits.images[:SAMPLES]
+    codes = vae.standardised(vae.posteriors(images).mean)
+    test = judge.test.images
+    training.seed(0)
+    with torch.no_grad():
+        bound = [vae.negative_elbo(part).item() for part in test.split(1000)]
+    return dict(
+        test=judge.test.source,
+        real=judge.says(images, labels),
+        decoded=judge.says(vae.images(codes), labels),
+        test_negative_elbo=sum(bound) / len(bound),
+        latent_kl=vae.posteriors(test).kl().mean().item(),
+    )
+
+
+def judged(vae: DigitVAE, f: nn.Module) -> list[dict]:
+    """What the judge says of samples from the same noise for each way of sampling."""
+    judge, rows = Judge(), []
+    labels = torch.arange(SAMPLES) % 10
+    noise = torch.randn(SAMPLES, 16, generator=data.generator(0))
+    for weight in GUIDANCE:
+        for about, settings in ways(weight):
+            field = measuring.Counted(Guided(f, labels, weight))
+            images = vae.images(flows.sample_ode(field, noise, **settings))
+            calls = field.calls * (1 if weight == 1 else 2)
+            says = judge.says(images, labels)
+            rows.append(dict(guidance=weight, **about, calls=calls, **says))
+            print(rows[-1], flush=True)
+    return rows
+
+
+def ways(weight: float) -> list[tuple[dict, dict]]:
+    """Ways to sample: what a row says of each, and the settings of its solve."""
+    every = [(name, n) for name, steps in FIXED.items() for n in steps]
+    steps = every if weight == EVERY else FEW if weight == 1 else FEW[-1:]
+    tolerances = (
+        TOLERANCES if weight == EVERY else TOLERANCES[-1:] if weight == 1 else ()
+    )
+    return [
+        (dict(method=name, steps=n), dict(method=name, step_size=1 / n))
+        for name, n in steps
+    ] + [(dict(method="dopri5", tolerance=a), dict(rtol=a, atol=a)) for a in tolerances]

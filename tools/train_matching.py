@@ -121,7 +121,9 @@ def stored_vae() -> DigitVAE:
 
 def rounded(model: Trained) -> Trained:
     """The model with the numbers that half precision keeps, in single precision."""
-    return copy.deepcopy(model).cpu().half().float().eval().requires_grad_(False)
+    kept = copy.deepcopy(model).cpu()
+    kept.load_state_dict({key: x.half() for key, x in kept.state_dict().items()})
+    return kept.eval().requires_grad_(False)
 
 
 # --- judgement ------------------------------------------------------------------------

@@ -210,7 +210,7 @@ class Guided(nn.Module):
     Ho, Salimans 2022, Classifier-Free Diffusion Guidance; their weight is w - 1.
     """
 
-    v: Any  # mypy takes the attribute of a Module for a Module
+    v: Any  # a Module with `classes`
 
     def __init__(self, v: nn.Module, labels: Tensor, weight: float = 1.0):
         super().__init__()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import data, flows, training
+from course_lib import data, flows, records, training
 from tools import train_matching
 
 
@@ -95,3 +95,22 @@ def test_the_spread_within_a_class_sees_neither_other_classes_nor_what_is_misrea
     read[:20], features[:20] = 10, 1000.0
     strangers = train_matching.spread_within(features, labels, read)
     assert strangers == pytest.approx(near, rel=0.1)
+
+
+def test_the_recorded_flows_are_three_seeds_of_one_recipe_judged_in_the_same_ways():
+    rows = records.results("flow_matching")["rows"]
+    (vae,) = (row for row in rows if row["model"] == "vae")
+    runs = [row for row in rows if row["model"] == "latent flow"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    assert len({(run["recipe"], run["epochs"], run["test"]) for run in runs}) == 1
+    about = ("guidance", "method", "steps", "tolerance", "calls")
+    ways = {
+        str([[s.get(key) for key in about] for s in run["samples"]]) for run in runs
+    }
+    assert len(ways) == 1
+    assert vae["test"] == runs[0]["test"]
+    assert vae["real"]["distance"] < vae["decoded"]["distance"]
+    for run in runs:
+        few = [s for s in run["samples"] if s["guidance"] == 1.5 and s["calls"] <= 8]
+        assert max(s["accuracy"] for s in few if s["method"] == "heun") >= 0.99
+        assert run["command"].startswith("python -m tools.pretrain matching ")

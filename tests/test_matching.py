@@ -180,7 +180,7 @@ def test_the_loss_is_the_mean_square_miss_of_the_velocities():
     x, z = drawn(6, 2), drawn(6, 2, seed=1)
     t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)[:, None]
     by_hand = (f(t, t * x + (1 - t) * z) - (x - z)).square().sum(dim=1).mean()
-    torch.testing.assert_close(flows.matching_loss(f, x, z=z, t=t), by_hand)
+    torch.testing.assert_close(flows.flow_matching_loss(f, x, z=z, t=t), by_hand)
 
 
 def test_the_exact_field_has_a_lower_loss_than_its_neighbours():
@@ -189,7 +189,7 @@ def test_the_exact_field_has_a_lower_loss_than_its_neighbours():
     z, t = drawn(20_000, 2, seed=1), torch.rand(20_000, 1, dtype=torch.float64)
 
     def loss(f):
-        return flows.matching_loss(f, x, z=z, t=t).item()
+        return flows.flow_matching_loss(f, x, z=z, t=t).item()
 
     exact = loss(rowwise(known))
     for scale in (0.9, 1.1):
@@ -211,7 +211,7 @@ def test_a_time_is_drawn_for_every_image_and_fits_its_shape():
         return torch.zeros_like(y)
 
     torch.manual_seed(0)
-    assert flows.matching_loss(f, images).item() > 0
+    assert flows.flow_matching_loss(f, images).item() > 0
     assert seen[0].shape == flows.middle_times(images).shape == (5, 1, 1, 1)
     assert len(seen[0].unique()) == 5
     assert flows.middle_times(images).min() > 0 and flows.middle_times(images).max() < 1
@@ -234,7 +234,7 @@ def test_the_loss_shows_the_field_the_labels_that_are_left():
     labels = torch.arange(6) % 3
     for drop, seen in ((0.0, labels), (1.0, torch.full_like(labels, 3))):
         by_hand = (f(t, (x + z) / 2, seen) - (x - z)).square().sum(dim=1).mean()
-        found = flows.matching_loss(f, x, labels, z=z, t=t, drop=drop)
+        found = flows.flow_matching_loss(f, x, labels, z=z, t=t, drop=drop)
         torch.testing.assert_close(found, by_hand)
 
 

@@ -109,7 +109,7 @@ def latent_loss(
     """The loss of a batch of posteriors: a code is drawn from each."""
     codes = Posterior(mean, log_variance).sample()
     x = vae.standardised(codes)
-    return flows.matching_loss(f, x, labels, t=flows.middle_times(x))
+    return flows.flow_matching_loss(f, x, labels, t=flows.middle_times(x))
 
 
 def stored_vae() -> DigitVAE:

@@ -35,7 +35,7 @@ __all__ = [
     "Guided",
     "Path",
     "drop_labels",
-    "matching_loss",
+    "flow_matching_loss",
     "middle_times",
     "pair_by_transport",
     "sample_ode",
@@ -118,7 +118,7 @@ VARIANCE_PRESERVING = Path(
 # --- training -------------------------------------------------------------------------
 
 
-def matching_loss(
+def flow_matching_loss(
     f: Any,
     x: Tensor,
     labels: Tensor | None = None,

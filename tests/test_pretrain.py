@@ -82,7 +82,7 @@ def halves_asked(monkeypatch, name: str) -> list[bool]:
 def test_the_test_digits_are_looked_at_only_if_none_are_held_out(monkeypatch, hold):
     asked = halves_asked(monkeypatch, "mnist")
     training.seed(0)
-    args = order(model="one block", start=None, hold=hold)
+    args = order(model="one block", start=None, average=None, hold=hold)
     _, history, found = train_digits.train(args)
     assert len(history.losses) == 2  # two passes of one batch
     assert asked == ([True] if hold else [True, False])

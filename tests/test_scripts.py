@@ -17,6 +17,14 @@ from torch import nn
 from course_lib.solvers import METHODS, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import AdjointExplorer
+from course_lib.widgets.learner import (
+    GRADIENTS,
+    Recipe,
+    batch_of,
+    first_weights,
+    loss_of,
+    model_of,
+)
 from course_lib.widgets.page import module
 
 COUNTS = ("nfe", "accepted", "rejected")
@@ -168,6 +176,109 @@ def latent_cases() -> list[dict]:
     return rows
 
 
+def recipe(rng: random.Random, model, method, gradient, task) -> Recipe:
+    """Return what is trained by a method and a gradient, all else being drawn."""
+    size = (
+        10 ** rng.uniform(-7, -3)
+        if METHODS[method].adaptive
+        else rng.choice((0.15, 0.2, 0.25, 1.0))
+    )
+    how = settings_of(method, size)
+    return Recipe(
+        model=model,
+        width=rng.choice((3, 4, 7, 8)),
+        hidden=rng.choice((1, 2, 3)),
+        extra=0 if task == "path" else rng.choice((0, 1, 2, 3)),
+        time=rng.random() < 0.5,
+        layers=rng.choice((1, 3, 6)),
+        shared=rng.random() < 0.5,
+        gradient=gradient,
+        solver=how,
+    )
+
+
+def rows_of(task: str, rng: random.Random) -> dict[str, torch.Tensor | None]:
+    """Return some rows to learn from, in float64."""
+    n, dim = rng.choice((1, 5, 11)), 1 if task == "values" else 2
+    x = 1.5 * torch.randn(n, dim, dtype=torch.float64)
+    if task == "classes":
+        return dict(x=x, y=(x.norm(dim=1) > 1).double(), t=None)
+    if task == "values":
+        return dict(x=x, y=-x[:, 0], t=None)
+    t = torch.linspace(0, 1.2, rng.choice((2, 5)), dtype=torch.float64)
+    return dict(x=x, y=torch.randn(len(t), n, dim, dtype=torch.float64), t=t)
+
+
+def carried(recipe: Recipe, task: str, rows: dict, model: nn.Module) -> dict:
+    """Return what scripts are given of a model that is trained on some rows."""
+    times = rows["t"].tolist() if task == "path" else []
+    data = dict(
+        task=task,
+        dim=rows["x"].shape[1],
+        x=rows["x"].flatten().tolist(),
+        y=rows["y"].flatten().tolist(),
+        times=times,
+    )
+    theta = nn.utils.parameters_to_vector(model.parameters()).tolist()
+    return dict(recipe=vars(recipe), rows=data, theta=theta)
+
+
+def gradient_case(rng: random.Random, *kinds: str) -> dict:
+    """Return a model with random weights, and the gradient that autograd finds."""
+    model_name, method, gradient, task = kinds
+    made = recipe(rng, model_name, method, gradient, task)
+    rows = rows_of(task, rng)
+    model = model_of(made, task, rows["x"].shape[1])
+    first_weights(model, rng.randrange(1000))
+    for p in model.parameters():
+        if p.requires_grad:
+            p.data *= rng.uniform(1, 2)
+    field = getattr(model, "f", None) or getattr(model[0], "f", None)
+    calls = []
+    if field is not None:
+        field.register_forward_hook(lambda *_: calls.append(1))
+    loss = loss_of(model, task, **rows)
+    there = len(calls)
+    loss.backward()
+    grad = [
+        torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()
+    ]
+    flat = torch.cat([g.flatten() for g in grad]).tolist()
+    counts = dict(nfe=there, nfeBack=len(calls) - there)
+    return carried(made, task, rows, model) | dict(
+        expected=dict(loss=loss.item(), grad=flat) | counts
+    )
+
+
+def gradient_cases(rng: random.Random) -> list[dict]:
+    flows = product(["ode"], METHODS, GRADIENTS, ("classes", "values", "path"))
+    rest = product(["mlp", "resnet"], ["rk4"], ["direct"], ("classes", "values"))
+    return [gradient_case(rng, *kinds) for kinds in (*2 * [*flows], *4 * [*rest])]
+
+
+def training_cases(rng: random.Random) -> list[dict]:
+    """Return fifty steps of training, from weights and batches drawn as in the page."""
+    rows = []
+    for model_name, task in product(("mlp", "resnet", "ode"), ("classes", "values")):
+        for optimizer, kind in dict(sgd=torch.optim.SGD, adam=torch.optim.Adam).items():
+            method = rng.choice(list(METHODS))
+            made = recipe(rng, model_name, method, rng.choice(list(GRADIENTS)), task)
+            seed, size, data = rng.randrange(1000), 8, rows_of(task, random.Random(3))
+            model = model_of(made, task, data["x"].shape[1])
+            first_weights(model, seed)
+            free = [p for p in model.parameters() if p.requires_grad]
+            lr = 0.05
+            descent = kind(free, lr=lr)
+            for step in range(50):
+                chosen = batch_of(len(data["x"]), size, seed, step)
+                descent.zero_grad()
+                loss_of(model, task, data["x"][chosen], data["y"][chosen]).backward()
+                descent.step()
+            how = dict(optimizer=optimizer, lr=lr, seed=seed, size=size)
+            rows.append(carried(made, task, data, model) | how)
+    return rows
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     shutil.copytree(module.FIGURES, tmp_path, dirs_exist_ok=True)
     (tmp_path / module.TABLES).write_text(module.tables(), encoding="utf-8")
@@ -181,6 +292,8 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "digits": digit_cases(),
         "flights": flight_cases(),
         "walks": latent_cases(),
+        "gradients": gradient_cases(rng),
+        "trainings": training_cases(rng),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own

@@ -57,6 +57,7 @@ ORDER = (
     "widgets.page.module",
     "widgets.page.html",
     "widgets.page",
+    "widgets.learner",
     "widgets.wire",
     "widgets.traits",
     "widgets.figure",

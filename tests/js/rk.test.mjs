@@ -75,3 +75,19 @@ test("vectors: sums along stages, and numbers from one end to the other", () => 
   );
   assert.deepEqual(linspace(0, 0.3, 4).at(-1), 0.3);
 });
+
+test("a solve that hands its steps on keeps none, and says which step it would try next", () => {
+  const settings = { method: "dopri5", rtol: 1e-6, atol: 1e-6 };
+  const kept = solve(FIELDS.oscillator, [1, 0], [0, 5], settings);
+  const steps = [];
+  const each = (step, tNext, yNext) => steps.push([step.h, tNext, yNext]);
+  const path = solve(FIELDS.oscillator, [1, 0], [0, 5], { ...settings, each });
+  assert.deepEqual([path.steps, path.ts, path.accepted], [[], [0], kept.accepted]);
+  assert.deepEqual(
+    steps.map(([h]) => h),
+    kept.steps.map(({ h }) => h),
+  );
+  assert.deepEqual(steps.at(-1).slice(1), [5, endOf(kept)]);
+  const again = { ...settings, first_step: path.next };
+  assert.equal(solve(FIELDS.oscillator, [1, 0], [0, 5], again).attempts[0].h, path.next);
+});

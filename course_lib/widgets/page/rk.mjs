@@ -21,10 +21,14 @@ import { MAX_STEPS, METHODS } from "./tables.mjs";
  * @property {number} [atol]
  * @property {number} [max_steps] attempts, rejected ones among them
  * @property {number} [parts] equal blocks of y whose errors are judged one by one
+ * @property {number} [first_step] the size to try first, in place of one chosen from f
+ * @property {(step: Step, tNext: number, yNext: Vector) => void} [each] takes every step
+ *   that is accepted; the path then keeps none
  */
 /**
  * A problem and how it is solved, nothing left open.
- * @typedef {Required<Omit<Settings, "method">> &
+ * @typedef {Required<Omit<Settings, "method" | "each" | "first_step">> &
+ *   Pick<Settings, "each" | "first_step"> &
  *   { f: Field, y0: Vector, span: Span, method: Method }} Task
  */
 /**
@@ -47,6 +51,7 @@ import { MAX_STEPS, METHODS } from "./tables.mjs";
  * @property {number} nfe
  * @property {number} accepted
  * @property {number} rejected
+ * @property {number} next the size that an adaptive method would try next
  * @property {Stop | null} stopped
  */
 
@@ -58,14 +63,15 @@ const MAX_FACTOR = 10;
 // --- vectors ---------------------------------------------------------------------------
 
 /**
- * y + h Σ w_i k_i
+ * y + h Σ w_i k_i, an array of the kind of y
  * @param {Vector} y
  * @param {number} h
  * @param {number[]} weights
  * @param {Vector[]} stages
- * @returns {number[]}
+ * @returns {Vector}
  */
 export function advance(y, h, weights, stages) {
+  if (y instanceof Float64Array) return advanceMany(y, h, weights, stages);
   const out = new Array(y.length);
   for (let d = 0; d < y.length; d++) {
     let slope = 0;
@@ -74,6 +80,22 @@ export function advance(y, h, weights, stages) {
     }
     out[d] = y[d] + h * slope;
   }
+  return out;
+}
+
+/**
+ * The same for long arrays, stage after stage.
+ * @param {Float64Array} y
+ * @param {number} h
+ * @param {number[]} weights
+ * @param {Vector[]} stages
+ */
+function advanceMany(y, h, weights, stages) {
+  const out = y.slice();
+  stages.forEach((k, i) => {
+    const w = h * weights[i];
+    if (w) for (let d = 0; d < out.length; d++) out[d] += w * k[d];
+  });
   return out;
 }
 
@@ -150,10 +172,16 @@ export function rkStep(f, t, y, h, method, k1) {
  * @param {number} t
  */
 export function interpolate(step, dense, t) {
-  const theta = (t - step.t) / step.h;
-  const weights = dense.map((row) => row.reduceRight((sum, c) => (sum + c) * theta, 0));
-  return advance(step.y, step.h, weights, step.stages);
+  return advance(step.y, step.h, denseWeights(dense, (t - step.t) / step.h), step.stages);
 }
+
+/**
+ * The weights b_i(θ) that reach t + θh.
+ * @param {number[][]} dense
+ * @param {number} theta
+ */
+export const denseWeights = (dense, theta) =>
+  dense.map((row) => row.reduceRight((sum, c) => (sum + c) * theta, 0));
 
 // --- a whole solve ---------------------------------------------------------------------
 
@@ -171,7 +199,7 @@ export function solve(f, y0, span, settings) {
   const adaptive = Boolean(method.b_error);
   const { step_size = NaN, rtol = 1e-5, atol = 1e-6 } = settings;
   if (!adaptive && !(step_size > 0)) throw new Error(`${method.name} needs a step_size`);
-  const { max_steps = MAX_STEPS, parts = 1 } = settings;
+  const { max_steps = MAX_STEPS, parts = 1, first_step, each } = settings;
   /** @type {Path} */
   const path = {
     method,
@@ -182,6 +210,7 @@ export function solve(f, y0, span, settings) {
     nfe: 0,
     accepted: 0,
     rejected: 0,
+    next: NaN,
     stopped: null,
   };
   /** @type {Field} */
@@ -189,7 +218,8 @@ export function solve(f, y0, span, settings) {
     path.nfe++;
     return f(t, y);
   };
-  const task = { f: counted, y0, span, method, step_size, rtol, atol, max_steps, parts };
+  const how = { method, step_size, rtol, atol, max_steps, parts, first_step, each };
+  const task = { f: counted, y0, span, ...how };
   path.stopped = adaptive ? adaptiveSteps(task, path) : fixedSteps(task, path);
   return path;
 }
@@ -215,13 +245,18 @@ export const endOf = ({ ys }) => ys[ys.length - 1];
  * @param {Step} step
  * @param {number} tNext
  * @param {Vector} yNext
+ * @param {Settings["each"]} each
  */
-function accept(path, step, tNext, yNext) {
+function accept(path, step, tNext, yNext, each) {
+  path.accepted++;
+  if (each) {
+    each(step, tNext, yNext);
+    return;
+  }
   path.steps.push(step);
   path.attempts.push({ t: step.t, h: step.h, accepted: true });
   path.ts.push(tNext);
   path.ys.push(yNext);
-  path.accepted++;
 }
 
 /**
@@ -230,7 +265,7 @@ function accept(path, step, tNext, yNext) {
  * @param {Path} path takes the steps
  * @returns {Stop | null}
  */
-function fixedSteps({ f, y0, span: [t0, t1], method, step_size, max_steps }, path) {
+function fixedSteps({ f, y0, span: [t0, t1], method, step_size, max_steps, each }, path) {
   const n = Math.max(1, Math.ceil(Math.abs(t1 - t0) / step_size - 1e-6));
   const h = Math.sign(t1 - t0) * step_size;
   let y = y0;
@@ -240,7 +275,8 @@ function fixedSteps({ f, y0, span: [t0, t1], method, step_size, max_steps }, pat
     const size = i < n - 1 ? h : t1 - t;
     const [yNext, stages] = rkStep(f, t, y, size, method);
     if (!finite(yNext)) return { t, why: "not finite" };
-    accept(path, { t, h: size, y, stages }, i < n - 1 ? t0 + (i + 1) * h : t1, yNext);
+    const tNext = i < n - 1 ? t0 + (i + 1) * h : t1;
+    accept(path, { t, h: size, y, stages }, tNext, yNext, each);
     y = yNext;
   }
   return null;
@@ -253,12 +289,12 @@ function fixedSteps({ f, y0, span: [t0, t1], method, step_size, max_steps }, pat
  * @returns {Stop | null}
  */
 function adaptiveSteps(task, path) {
-  const { f, y0, method, max_steps } = task;
+  const { f, y0, method, max_steps, first_step, each } = task;
   const [t0, t1] = task.span;
   const sign = Math.sign(t1 - t0);
   let [t, y, k1, failed] = [t0, y0, f(t0, y0), 0];
   if (!finite(k1)) return { t, why: "not finite" };
-  let h = initialStep(task, k1);
+  let h = first_step ?? initialStep(task, k1);
   for (let attempt = 0; attempt < max_steps; attempt++) {
     const left = Math.abs(t1 - t);
     const last = h >= 0.999 * left; // do not leave a sliver for one more step
@@ -268,10 +304,12 @@ function adaptiveSteps(task, path) {
     const ratio = errorRatio(step, yNext, task);
     if (ratio <= 1 && finite(yNext)) {
       const tNext = last ? t1 : t + sign * size;
-      accept(path, step, tNext, yNext);
-      if (last) return null;
+      accept(path, step, tNext, yNext, each);
       const most = failed ? 1 : MAX_FACTOR;
-      h = size * Math.min(most, Math.max(MIN_FACTOR, factor(ratio, method.order)));
+      const next = size * Math.min(most, Math.max(MIN_FACTOR, factor(ratio, method.order)));
+      path.next = last ? Math.max(h, next) : next; // cut short to end at t1: h is worth a try
+      if (last) return null;
+      h = path.next;
       [t, y, k1, failed] = [tNext, yNext, stages[stages.length - 1], 0];
     } else {
       path.attempts.push({ t, h: sign * size, accepted: false });

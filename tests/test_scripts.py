@@ -16,7 +16,7 @@ from torch import nn
 
 from course_lib.solvers import METHODS, solve
 from course_lib.systems import SYSTEMS
-from course_lib.widgets import AdjointExplorer
+from course_lib.widgets import AdjointExplorer, TrainExplorer
 from course_lib.widgets.learner import (
     GRADIENTS,
     Recipe,
@@ -279,6 +279,34 @@ def training_cases(rng: random.Random) -> list[dict]:
     return rows
 
 
+def explorer_cases() -> list[dict]:
+    """Return figures that train, their rows and the first weights of their models."""
+    rows = []
+    names = [*TrainExplorer().sets, "own points", "own path"]
+    for name, seed in zip(names, range(len(names))):
+        figure = TrainExplorer(
+            data=name,
+            seed=seed,
+            points=[[0, 1, 0], [1, 0, 1], [2, 2, 1]],
+            track=[[0, 0], [1, 0], [1, 1]],
+            second="mlp",
+            third="resnet, own",
+        )
+        x, y, t = figure.rows()
+        data = dict(x=x, y=y, t=torch.empty(0) if t is None else t)
+        models = map(figure.model, range(len(figure.models)))
+        theta = [nn.utils.parameters_to_vector(m.parameters()).tolist() for m in models]
+        state = figure.get_state()
+        rows.append(
+            dict(
+                traits={k: state[k] for k in state if not k.startswith("_")},
+                rows={k: v.flatten().tolist() for k, v in data.items()},
+                weights=theta,
+            )
+        )
+    return rows
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     shutil.copytree(module.FIGURES, tmp_path, dirs_exist_ok=True)
     (tmp_path / module.TABLES).write_text(module.tables(), encoding="utf-8")
@@ -294,6 +322,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "walks": latent_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
+        "explorers": explorer_cases(),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own

@@ -8,6 +8,7 @@ from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.step_size import StepSizeExplorer
 from course_lib.widgets.tolerance import ToleranceExplorer
+from course_lib.widgets.train import TrainExplorer
 
 __all__ = [
     "AdjointExplorer",
@@ -21,4 +22,5 @@ __all__ = [
     "LiveFigure",
     "StepSizeExplorer",
     "ToleranceExplorer",
+    "TrainExplorer",
 ]

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { cases, close, script } from "./course.mjs";
 
 const { batchOf, begin, descend, numbers, pick } = await script("page/descent.mjs");
-const { lossAndGradient, lossOn, planOf } = await script("page/learner.mjs");
+const { judge, lossAndGradient, planOf } = await script("page/learner.mjs");
 
 const taken = ({ x, y, ...rows }) => ({
   ...rows,
@@ -23,7 +23,7 @@ test("the gradient of every model, method and kind is the one PyTorch finds", ()
     assert.equal(found.stopped, null, what);
     close([found.loss], [expected.loss], 1e-9, what);
     close(found.grad, expected.grad, 1e-9, what);
-    close([lossOn(plan, Float64Array.from(theta), taken(rows))], [expected.loss], 1e-9, what);
+    close([judge(plan, Float64Array.from(theta), taken(rows)).loss], [expected.loss], 1e-9, what);
   }
   assert.equal(kinds.size, 7 * 3 + 2);
 });

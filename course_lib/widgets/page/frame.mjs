@@ -18,9 +18,10 @@ import { bar } from "./bar.mjs";
 /** @import { Choice } from "./tables.mjs" */
 
 /**
- * The parts of a figure that controls and plots go into, its settings, and its end.
+ * The parts of a figure that controls and plots go into, its settings, how to have it drawn
+ * again though nobody moved anything, and its end.
  * @typedef {{ controls: HTMLElement, plots: HTMLElement, settings: Setting[],
- *   signal: AbortSignal, close: () => void }} Figure
+ *   signal: AbortSignal, again: () => void, close: () => void }} Figure
  */
 /**
  * A control, which can be hidden while it has no meaning.
@@ -130,8 +131,9 @@ export function frame(el, model, { title, draw }) {
     if (!asked) asked = requestAnimationFrame(redraw);
   };
   const changed = () => say();
+  const again = () => say(note);
   model.on("change", changed);
-  const watch = new ResizeObserver(() => say(note));
+  const watch = new ResizeObserver(again);
   watch.observe(plots);
   const closing = new AbortController();
   const { signal } = closing;
@@ -142,7 +144,7 @@ export function frame(el, model, { title, draw }) {
   /** @type {Setting[]} */
   const settings = [];
   bar({ el, root, settings, say, signal });
-  return { controls, plots, settings, signal, close: () => closing.abort() };
+  return { controls, plots, settings, signal, again, close: () => closing.abort() };
 }
 
 const GROUP = { class: "live", role: "group" };

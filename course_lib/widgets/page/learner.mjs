@@ -79,7 +79,7 @@ export function planOf(recipe, task, dim) {
  * @param {number[]} times
  * @returns {{ settings: Settings, gradient: string, times: number[] }}
  */
-function solverOf({ recipe, task }, times) {
+export function solverOf({ recipe, task }, times) {
   const { model, layers, solver, gradient } = recipe;
   const asked = task === "path" ? times : [0, 1];
   if (model !== "resnet") return { settings: solver, gradient, times: asked };
@@ -194,7 +194,7 @@ function logistic(scores, labels) {
  * @param {Float64Array} got
  * @param {Float64Array} wanted
  */
-function squared(got, wanted) {
+function squaredError(got, wanted) {
   let loss = 0;
   const slopes = got.map((v, i) => {
     loss += (v - wanted[i]) ** 2;
@@ -217,12 +217,12 @@ function lossOf(plan, theta, ys, { task, y }) {
     ys.forEach((state, i) => {
       got.set(state, i * n);
     });
-    const { loss, slopes } = squared(got, y);
+    const { loss, slopes } = squaredError(got, y);
     return { loss, gys: ys.map((_, i) => slopes.subarray(i * n, (i + 1) * n)), read: null };
   }
   const end = ys[ys.length - 1];
   const scores = readOut(plan, theta, end);
-  const { loss, slopes } = task === "classes" ? logistic(scores, y) : squared(scores, y);
+  const { loss, slopes } = task === "classes" ? logistic(scores, y) : squaredError(scores, y);
   const { head, state } = plan;
   const lam = new Float64Array(end.length);
   for (let i = 0; i < lam.length; i++)
@@ -263,12 +263,16 @@ export function lossAndGradient(plan, theta, rows, gradient) {
 }
 
 /**
- * The loss on some rows, without a gradient.
+ * The loss on some rows without a gradient, and the share of them that is on its side.
  * @param {Plan} plan
  * @param {Float64Array} theta
  * @param {Rows} rows
  */
-export function lossOn(plan, theta, rows) {
+export function judge(plan, theta, rows) {
   const { ys, stopped } = run(plan, theta, rows.x, rows.times, "adjoint");
-  return stopped ? NaN : lossOf(plan, theta, ys, rows).loss;
+  if (stopped) return { loss: NaN, right: NaN };
+  const { loss } = lossOf(plan, theta, ys, rows);
+  if (rows.task !== "classes") return { loss, right: NaN };
+  const scores = readOut(plan, theta, ys[ys.length - 1]);
+  return { loss, right: scores.filter((z, r) => z > 0 === rows.y[r] > 0).length / scores.length };
 }

@@ -12,6 +12,7 @@ CHAPTERS := $(wildcard chapters/*.ipynb)
 LONGEST  := $(foreach n,09 15 13 10 04 12,$(wildcard chapters/$(n)_*.ipynb))
 EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS)))
 # Results are written by what runs no chapter: those that show some say so below.
+EXECUTED += _build/executed/playground.ipynb
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml _chapters.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
 READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py numbering.py practice.py gallery.py)
@@ -111,6 +112,9 @@ executed: $(EXECUTED)
 
 # Made anew whenever the chapter, the package or the pinned versions change: outputs are never stale.
 _build/executed/%.ipynb: chapters/%.ipynb $(PACKAGE) requirements.txt tools/execute
+	@tools/execute $< $@
+
+_build/executed/playground.ipynb: playground.ipynb $(PACKAGE) requirements.txt tools/execute
 	@tools/execute $< $@
 
 # These chapters show what the long trainings wrote.

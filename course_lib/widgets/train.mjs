@@ -1,14 +1,15 @@
 // TrainExplorer: networks, neural ODEs and augmented ODEs, trained in the page.
-import { frame, short } from "./page/frame.mjs";
+import { frame, memo, short } from "./page/frame.mjs";
 import { Plot } from "./page/plot.mjs";
 import { crossings, LATTICE } from "./page/trainer.mjs";
 import { addButtons, addControls } from "./train_controls.mjs";
 import { trained } from "./train_follow.mjs";
 import { costTable, drawLosses, modelPicture } from "./train_pictures.mjs";
 import { drawnIn } from "./train_points.mjs";
-import { modelsOf, setupOf } from "./train_setup.mjs";
+import { keysOf, modelsOf, setupOf } from "./train_setup.mjs";
 
 /** @import { RenderProps } from "@anywidget/types" */
+/** @import { Memo } from "./page/frame.mjs" */
 /** @import { Setup } from "./page/trainer.mjs" */
 /** @import { Known } from "./train_follow.mjs" */
 
@@ -21,6 +22,8 @@ function render({ model, el }) {
   const pictures = [0, 1, 2].map(() => modelPicture(figure));
   const curves = new Plot(figure, { title: "The loss after every step", height: 200, wide: true });
   const costs = costTable(figure);
+  /** @type {[setups: Memo<Setup>, told: Memo<void>]} */
+  const [setups, told] = [memo(), memo()];
   let cursor = "";
   const say = (/** @type {string} */ words) => {
     cursor = words;
@@ -34,15 +37,17 @@ function render({ model, el }) {
     buttons();
     training.attend();
     const { known } = training;
-    const setup = setupOf(get);
+    const setup = setups(keysOf(get).join(), () => setupOf(get));
     const names = modelsOf(get, setup.rows.task).map((name) => get("kinds")[name][0]);
     pictures.forEach(({ draw: drawModel }, i) => {
       drawModel(known.reports[i], setup, names[i] ?? "", get("moment"));
     });
     for (const { show } of pens) show();
-    drawLosses(curves, known.losses);
-    costs(names, known.reports);
-    training.drawn();
+    told(`${known.told} ${names} ${el.clientWidth}`, () => {
+      drawLosses(curves, known.losses);
+      costs(names, known.reports);
+      training.drawn();
+    });
     return `${cursor} ${sentence(known, setup, names, get("running"))}`.trim();
   }
 

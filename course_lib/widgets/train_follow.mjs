@@ -16,6 +16,7 @@ import { encode, keysOf, savedIn, setupOf } from "./train_setup.mjs";
  * @property {string} on what it goes on with
  * @property {string} weights those that the traits have
  * @property {boolean} running
+ * @property {number} told how many reports have come
  * @property {boolean} inPage whether there is no worker
  * @property {number} rate steps a second
  * @property {Report[]} reports
@@ -31,7 +32,7 @@ export function trained(model, again) {
   const get = (/** @type {string} */ name) => model.get(name);
   /** @type {Known} */
   const known = {
-    ...{ id: 0, anew: "", on: "", weights: "", running: false, inPage: false, rate: NaN },
+    ...{ id: 0, told: 0, anew: "", on: "", weights: "", running: false, inPage: false, rate: NaN },
     ...{ reports: [], losses: [] },
   };
   const refused = () => {
@@ -86,6 +87,7 @@ function forget(model) {
  */
 function beginAnew(get, known, send) {
   known.id++;
+  known.told++;
   known.weights = held(get);
   Object.assign(known, { reports: [], rate: NaN, running: false });
   known.losses = get("losses").map((/** @type {string} */ text) => [
@@ -115,6 +117,7 @@ function hear(model, known, told, again) {
       model.set("running", false);
     }
   }
+  known.told++;
   again();
   if (!told.running) model.save_changes();
 }

@@ -93,9 +93,23 @@ function paint(scores) {
 function axesOf({ rows, window }, picture, name, t) {
   if (rows.task === "values")
     return { x: [0, 1], y: window[0], xlabel: `t (${name})`, ylabel: "y" };
-  const seen = t > 0 && picture && rows.task === "classes" ? picture : null;
-  const [x, y] = window.map((range, d) => (seen ? widened(seen, range, d) : range));
+  const seen = t > 0 && picture && rows.task === "classes";
+  const [x, y] = seen ? aroundAll(picture, window) : window;
   return { x, y, equal: true, xlabel: name, ylabel: "y₂" };
+}
+
+/** @type {WeakMap<Picture, Range[]>} */
+const around = new WeakMap();
+
+/**
+ * Ranges with all states of a picture in them: they stay while the time moves.
+ * @param {Picture} picture
+ * @param {Range[]} window
+ */
+function aroundAll(picture, window) {
+  const known = around.get(picture) ?? window.map((range, d) => widened(picture, range, d));
+  around.set(picture, known);
+  return known;
 }
 
 /**
@@ -273,7 +287,7 @@ export function costTable(figure) {
   const head = element("tr", {}, ...HEADS.map((words) => element("th", { scope: "col" }, words)));
   const body = element("tbody");
   const table = element("table", { class: "live-costs" }, element("thead", {}, head), body);
-  const name = { tabindex: 0, role: "region", "aria-label": "Losses and costs" };
+  const name = { tabindex: 0, role: "group", "aria-label": "Losses and costs" };
   figure.plots.after(element("div", { class: "live-scroll", ...name }, table));
   return (/** @type {string[]} */ names, /** @type {Report[]} */ reports) => {
     body.replaceChildren(...names.map((name, i) => rowOf(name, reports[i], STYLES[i])));

@@ -78,6 +78,7 @@ figures = [
         end=torch.ones(6),
         t_end=1.0,
     ),
+    widgets.TrainExplorer(),
 ]
 shown = {type(figure).__name__ for figure in figures}
 assert shown == {name for name in widgets.__all__ if name.endswith("Explorer")}

@@ -75,6 +75,17 @@ def test_a_path_is_learnt_by_a_neural_ode_from_its_pieces():
     assert t.tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
+def test_the_solution_is_the_flow_that_the_model_reads_off():
+    figure = TrainExplorer(first="ode + 2", method="dopri5", rtol=1e-6)
+    x, _, _ = figure.rows()
+    made, model = figure.solution(), figure.model()
+    assert torch.equal(made.ys[0], nn.functional.pad(x, (0, 2)))
+    torch.testing.assert_close(model[1](made.ys[-1]), model(x))
+    assert TrainExplorer(data="spiral").solution().ys.shape == (60, 1, 2)
+    with pytest.raises(ValueError, match="'mlp', which solves nothing"):
+        TrainExplorer(first="mlp").solution()
+
+
 def test_training_in_python_goes_on_where_it_paused():
     figure, whole = TrainExplorer(batch=16), TrainExplorer(batch=16)
     figure.train(3)

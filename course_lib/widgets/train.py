@@ -17,7 +17,8 @@ from course_lib.data import (
     linear_spiral,
     two_moons,
 )
-from course_lib.solvers import METHODS
+from course_lib.models import AugmentedODE, NeuralODE
+from course_lib.solvers import METHODS, Solution, solve
 from course_lib.training import History
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.learner import (
@@ -265,6 +266,35 @@ class TrainExplorer(LiveFigure):
             if len(numbers) == sum(p.numel() for p in model.parameters()):
                 nn.utils.vector_to_parameters(numbers, model.parameters())
         return model
+
+    @torch.no_grad()
+    def solution(self, which: int = 0) -> Solution:
+        """Return the flow of a neural ODE that the figure shows; `ys` holds both ends.
+
+        All points flow from t = 0 to 1; for a path its first point, to all its times.
+
+        Raises
+        ------
+        ValueError
+            If the model is no neural ODE.
+        """
+        model = self.model(which)
+        flow = model if isinstance(model, NeuralODE) else next(model.children())
+        if not isinstance(flow, NeuralODE):
+            raise ValueError(
+                f"model {which} is {self.models[which]!r}, which solves nothing; choose "
+                "'ode', or one with zeros"
+            )
+        if not isinstance(flow, AugmentedODE):
+            track = self._track()
+            return solve(
+                flow.f,
+                track[:1],
+                STEP * torch.arange(len(track)).double(),
+                **flow.solver_settings,
+            )
+        y0 = flow.lift(self.rows()[0])
+        return solve(flow.f, y0, flow.t, **flow.solver_settings)
 
     def descent(self, model: nn.Module, which: int = 0) -> torch.optim.Optimizer:
         """Return the optimiser of a model of `model`, in the state that the page's is in."""

@@ -16,6 +16,7 @@ from tools.landing import VIEW
 EXECUTED = sorted((ROOT / "_build" / "executed").glob("*.ipynb"))
 FIGURES = list(posters.shown(EXECUTED))
 CONTROLS = json.loads(posters.CONTROLS.read_text(encoding="utf-8"))
+SHOWN = [*CHAPTERS, "playground.html"]
 ROWS, _ = chapters.read(ROOT / "_chapters.yml")
 
 
@@ -27,18 +28,19 @@ def test_every_live_figure_of_every_chapter_is_listed_with_its_picture():
     items = page("reference/figures.html").select(".gallery > li")
     links = [item.a["href"].removeprefix("../") for item in items]
     pages = {row.number: f"{row.page}.html" for row in ROWS.values()}
+    pages["playground"] = "playground.html"
     assert links == [
         f"{pages[figure.name.partition('-')[0]]}#figure-{figure.name}"
         for figure in FIGURES
     ]
-    assert len(items) == sum(map(live_figures, CHAPTERS))
+    assert len(items) == sum(map(live_figures, SHOWN))
     for item in items:
         assert (HTML / "reference" / item.img["src"]).exists()
         assert "You can move: " in item.get_text()
 
 
 def test_the_link_of_a_figure_leads_to_the_cell_that_shows_it():
-    for name in CHAPTERS:
+    for name in SHOWN:
         cells = page(name).select(".cell[id^=figure-]")
         assert len(cells) == live_figures(name)
         assert all(VIEW in str(cell) for cell in cells)

@@ -64,7 +64,8 @@ class Figure:
 
     Attributes
     ----------
-    chapter : str, the name of its notebook, without ending
+    chapter : str, the name of its notebook, without ending; one without a number is
+        no chapter and stands beside their folder
     place : str, its name in an address of the chapter's page: its kind, and a number
         from the second of the kind on
     sentence : str, what it is, where it cannot be seen
@@ -93,7 +94,8 @@ class Figure:
 
     def page(self, book: str = "") -> str:
         """Return its page, which leads back to the chapter if the book has an address."""
-        back = f"{book}chapters/{self.chapter}.html#figure={self.place}" if book else ""
+        folder = "chapters/" if self.chapter[0].isdigit() else ""
+        back = f"{book}{folder}{self.chapter}.html#figure={self.place}" if book else ""
         return page_with(self.state, self.sentence, address=back)
 
 

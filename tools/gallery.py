@@ -21,12 +21,12 @@ from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from tools.chapters import Chapter
 from tools.figures import VIEW, Figure, figures
-from tools.reading import chapter_of, raw, table
+from tools.reading import raw, table
 
 HEADING = re.compile(r"^#{1,3} (.+)$", re.MULTILINE)
 PICTURE = "assets/figures/{}.webp"
+PLAYGROUND = "playground"  # a page that is a notebook and no chapter
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,30 @@ def headings(notebook: NotebookNode) -> Iterator[str]:
                 yield heading
 
 
-def read(source: Path, chapter: Chapter) -> list[Entry]:
-    """Return the live figures of a chapter."""
-    notebook = nbformat.read(source / f"{chapter.page}.ipynb", as_version=4)
-    return entries(notebook, Path(chapter.page).name)
+def read(source: Path, page: str) -> list[Entry]:
+    """Return the live figures of a page that is a notebook."""
+    notebook = nbformat.read(source / f"{page}.ipynb", as_version=4)
+    return entries(notebook, Path(page).name)
+
+
+def pages(source: Path) -> dict[str, str]:
+    """Return the headings of all pages that may have live figures, by page."""
+    rows, _, told = table(source)
+    headed = {
+        row.page: f"{number} {told[number].title}" for number, row in rows.items()
+    }
+    return headed | {PLAYGROUND: PLAYGROUND.capitalize()}
 
 
 # --- where they are -------------------------------------------------------------------
 
 
 def name_figures(app: Sphinx, document: nodes.document) -> None:
-    """Give the cell of each live figure of a chapter its anchor."""
-    chapter = chapter_of(Path(app.srcdir), app.env.docname)
-    if not chapter:
+    """Give the cell of each live figure its anchor."""
+    if app.env.docname not in pages(Path(app.srcdir)):
         return
     views = [node for node in document.findall(nodes.raw) if VIEW in node.astext()]
-    found = read(Path(app.srcdir), chapter)
+    found = read(Path(app.srcdir), app.env.docname)
     for view, entry in zip(views, found, strict=True):
         cell = view.parent
         while cell.get("nb_element") != "cell_code":
@@ -92,29 +100,28 @@ class LiveFigures(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return it; a build with the same notebooks makes the same."""
         source = Path(self.env.srcdir)
-        rows, _, told = table(source)
         controls = json.loads((source / PICTURE).with_name("controls.json").read_text())
         sections = []
-        for number, chapter in rows.items():
-            self.env.note_dependency(str(source / f"{chapter.page}.ipynb"))
+        for page, heading in pages(source).items():
+            self.env.note_dependency(str(source / f"{page}.ipynb"))
             items = [
-                item(source, chapter, entry, controls.get(entry.figure.name, []))
-                for entry in read(source, chapter)
+                item(source, page, entry, controls.get(entry.figure.name, []))
+                for entry in read(source, page)
             ]
             if items:
-                sections.append(section(number, told[number].title, items))
+                sections.append(section(heading, items))
         return sections
 
 
-def section(number: str, title: str, items: list[str]) -> nodes.section:
-    """Return the part of the list that shows the figures of one chapter."""
-    made = nodes.section(ids=[f"figures-{number}"])
-    made += nodes.title("", f"{number} {title}")
+def section(heading: str, items: list[str]) -> nodes.section:
+    """Return the part of the list that shows the figures of one page."""
+    made = nodes.section(ids=[f"figures-{heading.partition(' ')[0].lower()}"])
+    made += nodes.title("", heading)
     made += raw(f'<ul class="gallery">{"".join(items)}</ul>')
     return made
 
 
-def item(source: Path, chapter: Chapter, entry: Entry, controls: list[str]) -> str:
+def item(source: Path, page: str, entry: Entry, controls: list[str]) -> str:
     """Return one figure of the list: its picture, what it shows, what moves."""
     figure = entry.figure
     shows = figure.sentence.removeprefix("A live figure: ")
@@ -122,7 +129,7 @@ def item(source: Path, chapter: Chapter, entry: Entry, controls: list[str]) -> s
         f"<p>You can move: {html.escape(', '.join(controls))}.</p>" if controls else ""
     )
     return (
-        f'<li><a href="../{chapter.page}.html#figure-{figure.name}">'
+        f'<li><a href="../{page}.html#figure-{figure.name}">'
         f"{picture(source, figure.name)}{html.escape(entry.heading)}</a>"
         f"<p>{html.escape(shows[:1].upper() + shows[1:])}</p>{moves}</li>"
     )

@@ -49,7 +49,7 @@ scripts: $(TOOLS)  ## check the figures' scripts and the syntax of the workflows
 	@$(if $(NPM),npm run --silent lint || { echo "make tidy mends what is style"; exit 1; })
 
 tidy: $(READY) $(TOOLS)  ## format everything, strip outputs from the notebooks
-	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS)
+	@$(PY) -m nbstripout --extra-keys "metadata.language_info metadata.widgets" $(CHAPTERS) playground.ipynb
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
 	@$(if $(NPM),npm run --silent tidy)
 

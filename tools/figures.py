@@ -32,7 +32,8 @@ PLACE = re.compile(rf'(<script type="{re.escape(VIEW)}">)(.*?)(?=</script>)', re
 STILL = re.compile(
     r"<noscript><p>(.*?) It moves where JavaScript is on\.</p></noscript>"
 )
-TALL = "54rem"  # for three plots
+# Three plots need more room than two, and the pictures of three models most.
+TALL = {"tolerance-explorer": "54rem", "train-explorer": "92rem"}
 INDEX = """\
 <!doctype html>
 <html lang="en">
@@ -85,7 +86,7 @@ class Figure:
     @property
     def frame(self) -> str:
         """Return the lines that embed it."""
-        height = TALL if "tolerance" in self.place else "46rem"
+        height = TALL.get(kind_of(self.state["_anywidget_id"]), "46rem")
         return (
             f'<iframe src="{self.name}.html" title="{html.escape(self.sentence)}"\n'
             f'  style="width: 100%; height: {height}; border: 0" loading="lazy" '

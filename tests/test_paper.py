@@ -177,3 +177,14 @@ def test_the_table_has_every_exercise_and_harder_ones_apart():
         assert [int(n) for n in both] == [
             int(n) for n in re.findall(r"### Exercise (\d+)", text)
         ]
+
+
+def test_a_solution_that_is_opened_for_the_print_does_not_fade_in(browser):
+    page = browser.new_page()
+    page.goto((HTML / "chapters" / "03_the_first_neural_ode.html").as_uri())
+    pdf_style = pdf.STYLE.read_text(encoding="utf-8")
+    page.evaluate(pdf.PREPARE, [pdf_style, pdf.BOOK, "chapters/", ""])
+    moving = "() => document.getAnimations().filter((a) => a.effect.target.closest('details')).length"
+    assert page.locator("details.hide[open]").count() > 4
+    assert page.evaluate(moving) == 0
+    page.close()

@@ -1,5 +1,6 @@
 """The live figures compute in the browser what they compute in Python."""
 
+import hashlib
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from figures import density, digits, flow, latent, network
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
+from course_lib import checks
 from course_lib.solvers import METHODS, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import AdjointExplorer, TrainExplorer
@@ -307,8 +309,42 @@ def explorer_cases() -> list[dict]:
     return rows
 
 
+def hash_cases(rng: random.Random) -> list[dict]:
+    """Return texts of every length around one and two blocks, and their hashes."""
+    texts = ["".join(rng.choices("abc |−.019é∂𝛼", k=n)) for n in range(140)]
+    return [
+        {"text": text, "hash": hashlib.sha256(text.encode()).hexdigest()}
+        for text in texts
+    ]
+
+
+def number_cases(rng: random.Random) -> list[dict]:
+    """Return checks of a number, answers to them, and what becomes of the answers."""
+    rows = []
+    for _ in range(60):
+        tolerance = rng.choice([1e-6, 2e-3, 0.5, 7.0])
+        value = rng.uniform(-300, 300) * tolerance
+        for off, expected in ((0.94, "right"), (1.06, "nearly"), (9.9, "nearly")):
+            away = rng.choice([-1, 1]) * off * tolerance
+            rows.append((value, tolerance, value + away, expected))
+        rows.append((value, tolerance, value + 10.1 * tolerance, "wrong"))
+    for value in (0, 1, -7, 5704, 10**9):
+        rows += [(value, 0.0, value, "right"), (value, 0.0, value + 1, "wrong")]
+    return [
+        dict(
+            sealed=checks.number("00-case", "?", value, tolerance=tolerance).task[
+                "sealed"
+            ],
+            tried=tried,
+            expected=expected,
+        )
+        for value, tolerance, tried, expected in rows
+    ]
+
+
 def test_the_javascript_computes_what_python_computes(tmp_path):
     shutil.copytree(module.FIGURES, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(module.FIGURES.with_name("checks"), tmp_path / "checks")
     (tmp_path / module.TABLES).write_text(module.tables(), encoding="utf-8")
     rng = random.Random(0)
     torch.manual_seed(0)
@@ -323,6 +359,8 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),
+        "hashes": hash_cases(rng),
+        "numbers": number_cases(rng),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own

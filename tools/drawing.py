@@ -10,6 +10,9 @@ prints how many they are, and their share of the lines in sight. A cell only dra
    functions that take tensors and neither a function nor a module
    (`measuring.relative_error`).
 
+A cell that ends with a check of `course_lib.checks` is folded too, whatever it computes:
+it knows the answer.
+
 What it shows was therefore computed above, or by functions that the chapter has shown. A cell
 that solves or trains while it draws stays in sight, and so does a solution, which has a
 fold of its own.
@@ -28,11 +31,12 @@ from functools import cache
 from pathlib import Path
 
 ENDS = {"plotting.shown": "figure", "plotting.table": "table"}
+CHECKS = dict.fromkeys(("checks.number", "checks.predict", "checks.goal"), "check")
 DEFINES = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 
 
 def drawn(source: str, package: Mapping[str, str]) -> str:
-    """Return what a cell only draws, "figure" or "table"; "" if it does more.
+    """Return what a cell only draws, "figure", "table" or "check"; "" if it does more.
 
     `package` are the names of `course_lib` that it could compute with, and what they are
     in full.
@@ -41,11 +45,13 @@ def drawn(source: str, package: Mapping[str, str]) -> str:
     nodes = list(ast.walk(tree))
     if any(isinstance(node, DEFINES) for node in nodes):
         return ""
+    last = called(getattr(tree.body[-1], "value", None)) if tree.body else ""
+    if last in CHECKS:
+        return CHECKS[last]
     for name, dot, rest in {called(node).partition(".") for node in nodes}:
         if name in package and not is_arithmetic(f"{package[name]}{dot}{rest}"):
             return ""
-    last = tree.body[-1] if tree.body else None
-    return ENDS.get(called(getattr(last, "value", None)), "")
+    return ENDS.get(last, "")
 
 
 @cache

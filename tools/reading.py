@@ -26,6 +26,7 @@ SENTENCE = "A book you can move: every idea derived, executed, and live in the p
 FOLDED = {
     "figure": "Show the code that draws this",
     "table": "Show the code that makes this table",
+    "check": "Show the code that knows the answer",
 }
 
 

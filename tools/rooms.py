@@ -64,6 +64,8 @@ ORDER = (
     "widgets.adjoint widgets.digit widgets.field widgets.latent widgets.particles "
     "widgets.step_size widgets.tolerance widgets.train",
     "widgets",
+    "checks.check",
+    "checks",
 )
 
 Graph = Mapping[str, frozenset[str]]

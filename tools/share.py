@@ -1,4 +1,4 @@
-"""Keep the scripts of a page's live figures once a page, however many figures it has.
+"""Keep the scripts of a page's live figures and checks once a page, however many it has.
 
     python -m tools.share _build/html
 
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from course_lib.widgets.page import module
+from tools import checks
 
 STATES = re.compile(
     r'(<script type="application/vnd\.jupyter\.widget-state\+json">)(.*?)(?=</script>)',
@@ -49,7 +50,9 @@ def share_in(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for file in Path(sys.argv[1]).rglob("*.html"):
+    book = Path(sys.argv[1])
+    for file in book.rglob("*.html"):
         page = file.read_text(encoding="utf-8")
-        if STATES.search(page):
-            file.write_text(share_in(page), encoding="utf-8")
+        up = "../" * (len(file.relative_to(book).parts) - 1)
+        if (made := checks.shared(share_in(page), up)) != page:
+            file.write_text(made, encoding="utf-8")

@@ -50,10 +50,12 @@ PAGE = """\
 <link rel="stylesheet" href="assets/reveal.css">
 <link rel="stylesheet" href="assets/pygments.css">
 <link rel="stylesheet" href="assets/course.css">
+<link rel="stylesheet" href="assets/checks.css">
 <link rel="stylesheet" href="assets/slides.css">
 <script>window.MathJax = {{options: {{enableMenu: false}}}};</script>
 <script defer src="assets/mathjax/tex-chtml.js"></script>
 <script defer src="assets/host.js"></script>
+<script defer src="assets/checks.js"></script>
 <script defer src="assets/reveal.js"></script>
 <script defer src="assets/notes.js"></script>
 <script defer src="assets/slides.js"></script>
@@ -334,8 +336,11 @@ def tidy(article: Tag) -> None:
     """Take out what only a page of the book has use for."""
     for link in article.select("a[href*='references.html']"):
         link.unwrap()
-    # Links to headings and solutions, and the line that says what the page takes.
-    for part in article.select(".headerlink, .chapter-line, .to-solution"):
+    # Links to headings and solutions, the line that says what the page takes, a script
+    # that the deck has.
+    for part in article.select(
+        ".headerlink, .chapter-line, .to-solution, script[src$='checks.js']"
+    ):
         part.decompose()
     # The address of a slide is the slide's.
     for view in article.find_all("script", type=VIEW):
@@ -376,7 +381,16 @@ def copy_assets(book: Path, folder: Path) -> None:
     shutil.copytree(static / "mathjax", assets / "mathjax")
     dist = REVEAL / "dist"
     for file in (
-        *(static / name for name in ("host.js", "pygments.css", "course.css")),
+        *(
+            static / name
+            for name in (
+                "host.js",
+                "checks.js",
+                "checks.css",
+                "pygments.css",
+                "course.css",
+            )
+        ),
         *(dist / name for name in ("reveal.js", "reveal.css", "plugin/notes.js")),
         *(ROOT / "tools" / name for name in ("slides.js", "slides.css")),
     ):

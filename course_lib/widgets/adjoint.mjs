@@ -141,6 +141,12 @@ function render({ model, el }) {
       rtol,
       state,
     );
+    const { forward, back, reconstruction, error } = state;
+    const lost = forward.stopped || back.stopped;
+    figure.tell({
+      ...{ problem, rtol, nfe: forward.nfe, nfe_back: back.nfe },
+      ...{ reconstruction: lost ? NaN : reconstruction, error: lost ? NaN : error },
+    });
     return report(rtol, state);
   }
 

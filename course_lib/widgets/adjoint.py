@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -68,6 +69,14 @@ class AdjointExplorer(LiveFigure):
         "A live figure: a path forward, the adjoint on its way back, and the errors of "
         "the reconstructed state and of the gradient, for a tolerance of your choice."
     )
+    facts: ClassVar = {
+        "problem": "its name",
+        "rtol": "tolerance",
+        "nfe": "evaluations of f forward",
+        "nfe_back": "evaluations of f on the way back",
+        "reconstruction": "by how much the way back misses the start",
+        "error": "relative error of the gradient",
+    }
     problem = traitlets.Enum(PLANE, "ring").tag(sync=True)
     target = Point([1.0, 1.0], minlen=2, maxlen=2).tag(sync=True)
     rtol = Positive(1e-4).tag(sync=True)

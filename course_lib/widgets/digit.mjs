@@ -174,6 +174,10 @@ function render({ model, el }) {
     picture.alt = `The digit: ${names[digit]}`;
     drawSteps(steps, path);
     drawBars(bars, probabilities, get("labels")[digit]);
+    const [label, most] = [get("labels")[digit], Math.max(...probabilities)];
+    const answer = probabilities.indexOf(most);
+    const { nfe, accepted, rejected } = path;
+    figure.tell({ digit, label, answer, probability: most, rtol, nfe, accepted, rejected });
     return report(rtol, path, probabilities);
   }
 

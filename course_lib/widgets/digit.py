@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -71,6 +72,16 @@ class DigitDepthExplorer(LiveFigure):
         "A live figure: the steps of the solver and the class probabilities of an "
         "ODE-Net, for a digit and a tolerance of your choice."
     )
+    facts: ClassVar = {
+        "digit": "place of the picture, from 0",
+        "label": "its class",
+        "answer": "class of the network",
+        "probability": "of the answer, 0 to 1",
+        "rtol": "tolerance",
+        "nfe": "evaluations of f",
+        "accepted": "steps",
+        "rejected": "attempts",
+    }
     weights = Quantised(read_only=True).tag(sync=True)
     features = traitlets.List(Quantised(), read_only=True).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)

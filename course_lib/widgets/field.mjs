@@ -77,6 +77,7 @@ function render({ model, el }) {
     paper.line("ours", trace(path, 160, point), "ours thin");
     paper.dots("nodes", path.accepted <= 200 ? nodes(path) : [], "ours");
     place();
+    figure.tell(factsNow(get, settings, path, exact));
     return report(settings, path, exact, paper);
   }
 
@@ -203,6 +204,20 @@ function between(axis, from, to) {
   return linspace(from, to, n + 2)
     .slice(1, -1)
     .map(axis.inverse);
+}
+
+/**
+ * @param {(name: string) => any} get
+ * @param {Settings} settings
+ * @param {Path} path
+ * @param {Path} exact
+ */
+function factsNow(get, { method, step_size, rtol }, path, exact) {
+  const [t_end, snapshot, [start1, start2]] = ["t_end", "snapshot", "start"].map(get);
+  const [end1, end2] = path.stopped ? [NaN, NaN] : endOf(path);
+  const error = path.stopped || exact.stopped ? NaN : distance(endOf(path), endOf(exact));
+  const solved = { method, h: step_size, rtol, nfe: path.nfe, steps: path.accepted };
+  return { t_end, snapshot, start1, start2, ...solved, end1, end2, error };
 }
 
 /**

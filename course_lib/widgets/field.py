@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -42,6 +43,20 @@ class FlowExplorer(PathFigure):
         "A live figure: the vector field of a trained network, and paths along it from "
         "starts of your choice."
     )
+    facts: ClassVar = {
+        "method": "its name",
+        "t_end": "end time",
+        "snapshot": "place of the network, from 0",
+        "start1": "first component of the start",
+        "start2": "second component of the start, if there is one",
+        "h": "step size of a fixed-step method",
+        "rtol": "tolerance of an adaptive method",
+        "nfe": "evaluations of f",
+        "steps": "steps taken",
+        "end1": "first component of the end",
+        "end2": "second component of the end, if there is one",
+        "error": "distance from the exact end",
+    }
     data = Rows(read_only=True).tag(sync=True)
     start = Point().tag(sync=True)
     span = Point(read_only=True).tag(sync=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import anywidget
 import torch
@@ -38,10 +39,13 @@ class LiveFigure(anywidget.AnyWidget):
     Attributes
     ----------
     still : str, the sentence that stands in its place without JavaScript
+    facts : dict, what the figure says of itself, by name, and what it means; goals are
+        judged by it (`course_lib.checks`). What there is not at the moment meets no goal
     """
 
     _css = (PAGE / "live.css").read_text(encoding="utf-8")
     still = "A live figure."
+    facts: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **settings):
         unknown = sorted(set(settings) - set(self.traits(sync=True)))

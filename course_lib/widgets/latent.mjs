@@ -8,7 +8,7 @@ import { account, solverControls, trace } from "./page/solver_controls.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */
 /** @import { Figure, Memo } from "./page/frame.mjs" */
-/** @import { Field, Path, Span, Vector } from "./page/rk.mjs" */
+/** @import { Field, Path, Settings, Span, Vector } from "./page/rk.mjs" */
 
 /**
  * @typedef {(name: string) => any} Get the value of a trait
@@ -110,9 +110,11 @@ function render({ model, el }) {
     paper.line("exact", trace(exact, 160, look), "exact wide");
     paper.line("ours", ours, "ours thin");
     paper.dots("nodes", path.ys.map(look), "ours");
-    if (path.stopped) return account(path, how);
-    const ts = trace(path, 160, (_, t) => [t]).map(([t]) => t);
-    return `${account(path, how)} ${turn(ours, ts, exact, look)}`;
+    const area = path.stopped ? NaN : sweptArea(ours, timesOf(path));
+    const off =
+      path.stopped || exact.stopped ? NaN : distance(look(endOf(path)), look(endOf(exact)));
+    figure.tell(factsNow(get, how, path, { area, error: off }));
+    return path.stopped ? account(path, how) : `${account(path, how)} ${turn(area, off)}`;
   }
 
   return figure.close;
@@ -205,18 +207,32 @@ function drawSpace(space, get, exact, path) {
 }
 
 /**
- * Which way a curve turns, and how far off it ends.
- * @param {Vector[]} curve
- * @param {number[]} ts
- * @param {Path} exact
- * @param {Look} look
+ * The times of the points of a curve.
+ * @param {Path} path
  */
-function turn(curve, ts, exact, look) {
-  const area = sweptArea(curve, ts);
+const timesOf = (path) => trace(path, 160, (_, t) => [t]).map(([t]) => t);
+
+/**
+ * Which way a curve turns, and how far off it ends.
+ * @param {number} area swept
+ * @param {number} off NaN if nobody knows
+ */
+function turn(area, off) {
   const way = area < 0 ? "clockwise" : "counter-clockwise";
-  const off = short(distance(curve[curve.length - 1], look(endOf(exact))));
-  const end = exact.stopped ? "" : `; its end is off by ${off}`;
+  const end = Number.isNaN(off) ? "" : `; its end is off by ${short(off)}`;
   return `The curve turns ${way} (swept area ${short(area)})${end}.`;
+}
+
+/**
+ * @param {Get} get
+ * @param {Settings} settings
+ * @param {Path} path
+ * @param {{ area: number, error: number }} found
+ */
+function factsNow(get, { method, step_size, rtol }, path, found) {
+  const [share, t_end, [shift1, shift2]] = ["share", "t_end", "shift"].map(get);
+  const solved = { method, h: step_size, rtol, nfe: path.nfe, steps: path.accepted };
+  return { share, t_end, shift1, shift2, ...solved, ...found };
 }
 
 export default { render };

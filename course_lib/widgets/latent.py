@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -62,6 +63,19 @@ class LatentExplorer(PathFigure):
         "A live figure: the curve that a trained latent ODE decodes from a point of its "
         "latent space, on the way from a clockwise to a counter-clockwise series."
     )
+    facts: ClassVar = {
+        "method": "its name",
+        "t_end": "end time",
+        "share": "of the way",
+        "shift1": "first shift",
+        "shift2": "second shift",
+        "h": "step size of a fixed-step method",
+        "rtol": "tolerance of an adaptive method",
+        "nfe": "evaluations of f",
+        "steps": "steps taken",
+        "area": "swept by the curve, negative clockwise",
+        "error": "distance from the exact end of the curve",
+    }
     readout = traitlets.Unicode(read_only=True).tag(sync=True)
     readout_widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
     start = Point(read_only=True).tag(sync=True)

@@ -79,8 +79,11 @@ function render({ model, el }) {
     drawParticles(paper, paths, here, there);
     const head = `${effort(paths[0], settings)} for each particle.`;
     const stopped = [...paths, ...exact].find((path) => path.stopped)?.stopped;
-    if (stopped) return `${head} A particle stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
     const miss = here.reduce((sum, y, i) => sum + distance(y, there[i]), 0) / here.length;
+    const { nfe, accepted: steps } = paths[0];
+    const set = { source: get("source"), snapshot: get("snapshot"), method, h: step_size, t };
+    figure.tell({ ...set, nfe, steps, error: stopped ? NaN : miss });
+    if (stopped) return `${head} A particle stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
     return `${head} At t = ${short(t)} they are ${short(miss)} from the exact flow on average.`;
   }
 

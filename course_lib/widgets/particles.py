@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -58,6 +59,16 @@ class DensityFlowExplorer(NetworkFigure):
         "A live figure: particles on their way from noise to data and back along the "
         "field of a trained network, in steps of your choice."
     )
+    facts: ClassVar = {
+        "source": "'noise' or 'data'",
+        "snapshot": "place of the field, from 0",
+        "method": "its name",
+        "h": "step size",
+        "t": "time shown",
+        "nfe": "evaluations of f for each particle",
+        "steps": "steps taken",
+        "error": "mean distance from the exact flow",
+    }
     particles = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     span = Point(read_only=True).tag(sync=True)
     window = Rows(read_only=True).tag(sync=True)

@@ -83,6 +83,9 @@ function render({ model, el }) {
     drawPaths(paths, problem, curve, state.path);
     const known = sweeps(problem + method, () => sweep(problem, method, exact));
     drawErrors(errors, known, step_size, state);
+    const { nfe, accepted, stopped } = state.path;
+    const error = stopped ? NaN : state.error;
+    figure.tell({ problem, method, h: step_size, nfe, steps: accepted, error });
     return report(step_size, state, paths);
   }
 

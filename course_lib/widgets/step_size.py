@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import traitlets
 
 from course_lib.solvers import Solution, solve
@@ -33,6 +35,14 @@ class StepSizeExplorer(LiveFigure):
         "A live figure: the path of a Runge–Kutta method beside the exact one, for a "
         "problem, a method and a step size of your choice."
     )
+    facts: ClassVar = {
+        "problem": "its name",
+        "method": "its name",
+        "h": "step size",
+        "nfe": "evaluations of f",
+        "steps": "steps taken",
+        "error": "distance from the exact end",
+    }
     problem = traitlets.Enum(PROBLEMS, "spiral").tag(sync=True)
     method = traitlets.Enum(FIXED, "euler").tag(sync=True)
     step_size = Positive(0.1).tag(sync=True)

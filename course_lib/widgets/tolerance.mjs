@@ -93,6 +93,9 @@ function render({ model, el }) {
     drawSizes(sizes, problem, state);
     const all = sweeps(problem + method, () => sweep(problem, method, exact));
     drawErrors(errors, all, rtol, found);
+    const { nfe, accepted, rejected, stopped } = state.adaptive;
+    const error = stopped ? NaN : found.adaptive;
+    figure.tell({ problem, method, rtol, nfe, accepted, rejected, error, rk4_error: found.fixed });
     return report(rtol, state, found);
   }
 

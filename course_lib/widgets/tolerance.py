@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import traitlets
 
 from course_lib.solvers import Solution, solve
@@ -33,6 +35,16 @@ class ToleranceExplorer(LiveFigure):
         "A live figure: accepted and rejected steps, their sizes, and the error of an "
         "adaptive solve, for a problem, a method and a tolerance of your choice."
     )
+    facts: ClassVar = {
+        "problem": "its name",
+        "method": "its name",
+        "rtol": "tolerance",
+        "nfe": "evaluations of f",
+        "accepted": "steps",
+        "rejected": "attempts",
+        "error": "largest error",
+        "rk4_error": "largest error of RK4 at the same cost",
+    }
     problem = traitlets.Enum(PROBLEMS, "vanderpol").tag(sync=True)
     method = traitlets.Enum(ADAPTIVE, "dopri5").tag(sync=True)
     rtol = Positive(1e-3).tag(sync=True)

@@ -38,7 +38,8 @@ function render({ model, el }) {
     training.attend();
     const { known } = training;
     const setup = setups(keysOf(get).join(), () => setupOf(get));
-    const names = modelsOf(get, setup.rows.task).map((name) => get("kinds")[name][0]);
+    const kinds = modelsOf(get, setup.rows.task);
+    const names = kinds.map((name) => get("kinds")[name][0]);
     pictures.forEach(({ draw: drawModel }, i) => {
       drawModel(known.reports[i], setup, names[i] ?? "", get("moment"));
     });
@@ -48,6 +49,7 @@ function render({ model, el }) {
       costs(names, known.reports);
       training.drawn();
     });
+    figure.tell(factsNow(known, kinds, get("data")));
     return `${cursor} ${sentence(known, setup, names, get("running"))}`.trim();
   }
 
@@ -81,6 +83,22 @@ function sentence({ reports, inPage, rate }, setup, names, running) {
   const losses = reports.map(({ loss }, i) => `${names[i]} ${short(loss)}`).join(", ");
   const pace = Number.isNaN(rate) ? "" : ` ${Math.round(rate)} steps a second.`;
   return `${steps} ${steps === 1 ? "step" : "steps"}; loss: ${losses}.${pace}${end}`;
+}
+
+/**
+ * Each model with its loss and its share of right answers.
+ * @param {Known} known
+ * @param {string[]} kinds
+ * @param {string} data
+ */
+function factsNow({ reports }, kinds, data) {
+  const steps = Math.max(0, ...reports.map((report) => report.steps));
+  const each = [0, 1, 2].flatMap((i) => [
+    [`model${i + 1}`, kinds[i]],
+    [`loss${i + 1}`, steps ? reports[i]?.loss : null],
+    [`right${i + 1}`, steps ? reports[i]?.right : null],
+  ]);
+  return { data, steps, ...Object.fromEntries(each) };
 }
 
 /**

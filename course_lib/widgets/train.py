@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import traitlets
@@ -127,6 +127,13 @@ class TrainExplorer(LiveFigure):
         "A live figure: networks, neural ODEs and augmented ODEs that are trained here, "
         "in the page, on data of your choice or your own."
     )
+    facts: ClassVar = {
+        "data": "their name",
+        "steps": "of the training",
+        **{f"model{i}": "a key of `KINDS`, if there is one" for i in (1, 2, 3)},
+        **{f"loss{i}": "of that model, once it is trained" for i in (1, 2, 3)},
+        **{f"right{i}": "share of right answers, 0 to 1" for i in (1, 2, 3)},
+    }
     data = traitlets.Enum(
         ["ring", "moons", "spirals", "negate", "cubic", "spiral", *OWN], "ring"
     ).tag(sync=True)

@@ -6,6 +6,7 @@
 //   slider(figure, model, name, label, options)        a slider; plays(figure, slider(…)) of play.mjs
 //   legend(figure, entries)                            what the colours mean
 //   figure.plots                                       where the plots go (plot.mjs appends its own)
+//   figure.tell({ error, nfe })                        in draw: facts, which checks of the page judge by
 //   return figure.close;                               at the end of render
 //
 // What a control sets is in the link to the figure, and Reset takes it back, without another
@@ -21,7 +22,8 @@ import { bar } from "./bar.mjs";
  * The parts of a figure that controls and plots go into, its settings, how to have it drawn
  * again though nobody moved anything, and its end.
  * @typedef {{ controls: HTMLElement, plots: HTMLElement, settings: Setting[],
- *   signal: AbortSignal, again: () => void, close: () => void }} Figure
+ *   signal: AbortSignal, again: () => void, close: () => void,
+ *   tell: (facts: Record<string, any>) => void }} Figure
  */
 /**
  * A control, which can be hidden while it has no meaning.
@@ -121,7 +123,9 @@ export function frame(el, model, { title, draw }) {
   let [asked, note] = [0, ""];
   const redraw = () => {
     asked = 0;
+    root.dataset.facts = "{}";
     const said = attempt(root, draw);
+    dispatchEvent(new Event("live-facts"));
     const words = note ? `${note}\n${said}` : said;
     if (words !== status.textContent) status.textContent = words;
     root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
@@ -129,6 +133,10 @@ export function frame(el, model, { title, draw }) {
   const say = (words = "") => {
     note = words;
     if (!asked) asked = requestAnimationFrame(redraw);
+  };
+  const tell = (/** @type {Record<string, any>} */ facts) => {
+    // What is no finite number, and what there is not now, becomes null.
+    root.dataset.facts = JSON.stringify(facts, (_, value) => value ?? null);
   };
   const changed = () => say();
   const again = () => say(note);
@@ -144,7 +152,7 @@ export function frame(el, model, { title, draw }) {
   /** @type {Setting[]} */
   const settings = [];
   bar({ el, root, settings, say, signal });
-  return { controls, plots, settings, signal, again, close: () => closing.abort() };
+  return { controls, plots, settings, signal, again, tell, close: () => closing.abort() };
 }
 
 const GROUP = { class: "live", role: "group" };

@@ -39,7 +39,8 @@ __all__ = ["Check", "goal", "number", "predict", "script_of_checks", "style_of_c
 
 NAME = re.compile(r"\d\d[a-z]?-[a-z0-9]+(-[a-z0-9]+)*")
 SIGNS = ("=", "!=", "<", "<=", ">", ">=")
-PARTS = 10  # of the tolerance, which the grid is fine by
+PARTS = 10  # of the grid in a tolerance
+NEARLY = 3  # tolerances off, and an answer is called nearly right
 MARKED = re.compile(
     r"(?P<code>`[^`]+`)|(?P<maths>\$[^$]+\$)|(?P<strong>\*[^*\s][^*]*\*)"
 )
@@ -158,7 +159,7 @@ def number(
         salt=name,
         grid=grid,
         reach=reach,
-        near=PARTS * reach,
+        near=NEARLY * reach,
         hash=sealed_number(name, value, grid),
     )
     told = dict(right=marked_up(right), hint=marked_up(hint))

@@ -286,6 +286,11 @@ function tally() {
 function overview(box) {
   const links = [...box.querySelectorAll("a[data-check-name]")];
   const names = links.map((link) => link.getAttribute("data-check-name") ?? "");
+  const marks = links.map((link) => {
+    const mark = made("span", { class: "check-mark" });
+    link.after(mark);
+    return mark;
+  });
   const status = made("p", { class: "check-status", role: "status" });
   const save = made("button", { type: "button" }, "Export as a file");
   const clear = made("button", { type: "button" }, "Clear everything");
@@ -293,8 +298,8 @@ function overview(box) {
     const all = entries();
     links.forEach((link, i) => {
       const done = Boolean(all[names[i]]?.done);
+      marks[i].textContent = done ? " ✓ done" : "";
       link.parentElement?.classList.toggle("check-reached", done);
-      link.setAttribute("aria-label", `${link.textContent}${done ? " (done)" : ""}`);
     });
     status.textContent = `${countOf(names)} of ${names.length} checks done. ${kept() ? "" : BLOCKED}`;
   };

@@ -1,6 +1,6 @@
 // Brings the checks of a page to life: questions stand in its HTML, controls are made here.
 // The overview (tools/checks.py) and the line at the top of a chapter are filled here too.
-import { meets, numberIn, verdict } from "./judge.mjs";
+import { meets, readNumber, verdict } from "./judge.mjs";
 import { entries, follow, keep, kept, note } from "./progress.mjs";
 
 /** @import { Condition, Facts, Sealed } from "./judge.mjs" */
@@ -99,7 +99,7 @@ function number({ name, task, told, say, done }) {
     say(`<p><strong>Right.</strong> ${told.right ?? ""}</p>`);
   };
   const act = () => {
-    const x = numberIn(input.value, task.unit);
+    const x = readNumber(input.value, task.unit);
     if (Number.isNaN(x))
       return say("<p>Write a number: 0.001, 1e-3, 10^-3, 1/3 or 1,000 are read.</p>");
     const judged = verdict(task.sealed, x);

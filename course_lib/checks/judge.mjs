@@ -15,7 +15,7 @@ const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
  * @param {string} text
  * @param {string} [unit] may stand behind it
  */
-export function numberIn(text, unit = "") {
+export function readNumber(text, unit = "") {
   const plain = text.replace(/[−–]/g, "-").replace(/\s/g, "");
   const bare = unit && plain.endsWith(unit) ? plain.slice(0, -unit.length) : plain;
   const [over, under, ...more] = bare.split("/");

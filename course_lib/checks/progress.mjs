@@ -19,7 +19,7 @@ export function kept() {
 export function entries() {
   try {
     const text = localStorage.getItem(KEY);
-    return blocked ? here : objectIn(text);
+    return blocked ? here : parsed(text);
   } catch {
     blocked = true;
     return here;
@@ -27,7 +27,7 @@ export function entries() {
 }
 
 /** @param {string | null} text which others may have written */
-function objectIn(text) {
+function parsed(text) {
   try {
     const found = JSON.parse(text ?? "{}");
     return found && typeof found === "object" && !Array.isArray(found) ? found : {};

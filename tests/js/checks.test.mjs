@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { cases, script } from "./course.mjs";
 
 const { sha256 } = await script("checks/hash.mjs");
-const { meets, numberIn, verdict } = await script("checks/judge.mjs");
+const { meets, readNumber, verdict } = await script("checks/judge.mjs");
 
 test("a text has the hash that Python gives it", () => {
   for (const { text, hash } of cases.hashes) assert.equal(sha256(text), hash, text);
@@ -17,10 +17,10 @@ test("a number is right up to its tolerance and nearly right up to three times t
 test("a number is read as people write it, and what is none is not", () => {
   const read = { 0.001: 1e-3, "1e-3": 1e-3, "10^-3": 1e-3, "−2·10^-3": -2e-3, "1/4": 0.25 };
   Object.assign(read, { "1,000": 1000, "12,345.5": 12345.5, ".5": 0.5, " 5 700 ": 5700 });
-  for (const [text, x] of Object.entries(read)) assert.equal(numberIn(text), x, text);
-  assert.equal(numberIn("12 steps", "steps"), 12);
+  for (const [text, x] of Object.entries(read)) assert.equal(readNumber(text), x, text);
+  assert.equal(readNumber("12 steps", "steps"), 12);
   for (const text of ["", "0,5", "ten", "1/2/3", "0x10", "Infinity", "1e", "12 steps"])
-    assert.ok(Number.isNaN(numberIn(text)), text);
+    assert.ok(Number.isNaN(readNumber(text)), text);
 });
 
 test("no number that is not finite is right", () => {

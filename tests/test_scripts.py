@@ -324,7 +324,7 @@ def number_cases(rng: random.Random) -> list[dict]:
     for _ in range(60):
         tolerance = rng.choice([1e-6, 2e-3, 0.5, 7.0])
         value = rng.uniform(-300, 300) * tolerance
-        for off, expected in ((0.94, "right"), (1.06, "nearly"), (2.9, "nearly")):
+        for off, expected in ((0.94, "right"), (1.11, "nearly"), (2.9, "nearly")):
             away = rng.choice([-1, 1]) * off * tolerance
             rows.append((value, tolerance, value + away, expected))
         rows.append((value, tolerance, value + 3.1 * tolerance, "wrong"))

@@ -170,9 +170,24 @@ def test_a_page_of_the_book_leads_to_its_figures_alone(browser):
             "(all) => all.map((figure) => figure.dataset.name)"
         )
         assert names == [figure.place for figure in found]
-        links.first.click()
+        assert visit.said == []
+
+
+def test_a_figure_opens_alone_as_it_is_in_its_chapter(browser):
+    """The second of its kind, too, whose name in an address has a number."""
+    figure = next(f for f in ALL if f.place == "flow-explorer-2")
+    name = f"chapters/{figure.chapter}.html"
+    with pages.visited(browser, f"{HTML.as_uri()}/", name) as visit:
+        page = visit.page
+        second = page.locator(".live-figure").nth(1)
+        second.get_by_label("Method").select_option("heun")
+        second.get_by_label("Step size h").press("End")
+        end = second.get_by_label("Step size h").input_value()
+        second.get_by_role("link", name="Open alone").click()
         expect(page.locator(".live[data-drawn]")).to_have_count(1)
-        expect(page).to_have_url(re.compile(r"/figures/[\w-]+\.html$"))
+        expect(page).to_have_url(re.compile(rf"/figures/{figure.name}\.html#figure="))
+        expect(page.get_by_label("Method")).to_have_value("heun")
+        expect(page.get_by_label("Step size h")).to_have_value(end)
         assert visit.said == []
 
 

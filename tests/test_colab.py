@@ -19,12 +19,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 SOURCE = colab.released(REPOSITORY)
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 
-by_chapter = pytest.mark.parametrize("path", colab.CHAPTERS, ids=lambda path: path.stem)
+by_chapter = pytest.mark.parametrize("path", colab.NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def chapter_and_copy(path):
     chapter = nbformat.read(path, as_version=4)
-    return chapter, colab.copy(chapter, REPOSITORY, SOURCE)
+    folder = str(path.relative_to(ROOT).parent)
+    return chapter, colab.copy(chapter, REPOSITORY, SOURCE, folder)
 
 
 def prose_of(notebook) -> str:
@@ -77,7 +78,7 @@ def test_the_links_of_a_copy_lead_to_copies_and_files_that_exist(path):
 
 
 def test_a_copy_asks_for_a_gpu_where_the_chapter_trains_longer_on_one():
-    for path in colab.CHAPTERS:
+    for path in colab.NOTEBOOKS:
         chapter, copy = chapter_and_copy(path)
         longer = "by_device(" in "".join(cell.source for cell in chapter.cells)
         assert (copy.metadata.get("accelerator") == "GPU") is longer
@@ -85,14 +86,14 @@ def test_a_copy_asks_for_a_gpu_where_the_chapter_trains_longer_on_one():
 
 
 def test_chapters_themselves_know_nothing_of_colab():
-    for path in colab.CHAPTERS:
+    for path in colab.NOTEBOOKS:
         assert "colab" not in path.read_text(encoding="utf-8").lower()
 
 
 def test_all_copies_are_written_where_the_button_looks_for_them(tmp_path):
     written = colab.write(REPOSITORY, tmp_path)
     assert [path.relative_to(tmp_path) for path in written] == [
-        path.relative_to(ROOT) for path in colab.CHAPTERS
+        path.relative_to(ROOT) for path in colab.NOTEBOOKS
     ]
 
 

@@ -1,4 +1,4 @@
-"""Write copies of the chapters that open and run in Colab.
+"""Write copies of the chapters and the playground that open and run in Colab.
 
     python -m tools.colab OWNER/REPO OUT
 
@@ -22,10 +22,10 @@ from nbformat import NotebookNode
 from tools.address import BRANCH, COLAB, GITHUB, named
 from tools.myst import links_moved, plain
 
-__all__ = ["CHAPTERS", "TAG", "copy", "install", "released", "write"]
+__all__ = ["NOTEBOOKS", "TAG", "copy", "install", "released", "write"]
 
 ROOT = Path(__file__).parents[1]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+NOTEBOOKS = [*sorted((ROOT / "chapters").glob("*.ipynb")), ROOT / "playground.ipynb"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TAG = f"v{PROJECT['project']['version']}"
 
@@ -56,7 +56,9 @@ def released(repository: str) -> str:
     return f"git+{GITHUB}/{repository}@{TAG}"
 
 
-def copy(notebook: NotebookNode, repository: str, source: str) -> NotebookNode:
+def copy(
+    notebook: NotebookNode, repository: str, source: str, folder: str = "chapters"
+) -> NotebookNode:
     """A copy of a chapter for Colab.
 
     Parameters
@@ -64,6 +66,7 @@ def copy(notebook: NotebookNode, repository: str, source: str) -> NotebookNode:
     notebook : NotebookNode, the chapter as it is committed; it stays as it is
     repository : str, OWNER/REPO on GitHub
     source : str, where pip finds the package
+    folder : str, where the chapter lies in the repository
 
     Returns
     -------
@@ -71,16 +74,17 @@ def copy(notebook: NotebookNode, repository: str, source: str) -> NotebookNode:
     """
     gpu = any("by_device(" in cell.source for cell in notebook.cells)
     first = nbformat.v4.new_code_cell(install(source, gpu=gpu), id="install")
-    cells = [first, *(_cell(cell, repository) for cell in notebook.cells)]
+    moved = _moved(repository, folder)
+    cells = [first, *(_cell(cell, moved) for cell in notebook.cells)]
     metadata = {"kernelspec": notebook.metadata.kernelspec}
     if gpu:
         metadata["accelerator"] = "GPU"
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
-def _cell(cell: NotebookNode, repository: str) -> NotebookNode:
+def _cell(cell: NotebookNode, moved: Callable[[str], str]) -> NotebookNode:
     if cell.cell_type == "markdown":
-        text = links_moved(plain(cell.source), _moved(repository))
+        text = links_moved(plain(cell.source), moved)
         return nbformat.v4.new_markdown_cell(text, id=cell.id)
     if "hide-cell" in cell.metadata.get("tags", []):
         folded = {"cellView": "form"}
@@ -90,13 +94,13 @@ def _cell(cell: NotebookNode, repository: str) -> NotebookNode:
     return nbformat.v4.new_code_cell(cell.source, id=cell.id)
 
 
-def _moved(repository: str) -> Callable[[str], str]:
-    """What becomes of a link from a chapter to a file: another chapter's copy, a picture
+def _moved(repository: str, folder: str) -> Callable[[str], str]:
+    """What becomes of a link from a notebook in a folder to a file: another chapter's copy, a picture
     as it is, any other file as GitHub shows it.
     """
 
     def moved(path: str) -> str:
-        name = (ROOT / "chapters" / path).resolve().relative_to(ROOT).as_posix()
+        name = (ROOT / folder / path).resolve().relative_to(ROOT).as_posix()
         if name.endswith(".ipynb"):
             return f"{COLAB}/github/{repository}/blob/{BRANCH}/{name}"
         shown = "raw" if re.search(r"\.(png|svg|jpe?g|gif)$", name) else "blob"
@@ -106,7 +110,7 @@ def _moved(repository: str) -> Callable[[str], str]:
 
 
 def write(repository: str, out: Path, source: str = "") -> list[Path]:
-    """Write the copies of all chapters below `out`, in chapters/ as in the repository.
+    """Write all copies below `out`, where the notebooks lie in the repository.
 
     Raises
     ------
@@ -115,11 +119,12 @@ def write(repository: str, out: Path, source: str = "") -> list[Path]:
     """
     released_at = released(named(repository))
     written = []
-    for path in CHAPTERS:
-        chapter = nbformat.read(path, as_version=4)
-        target = out / "chapters" / path.name
+    for path in NOTEBOOKS:
+        notebook, place = nbformat.read(path, as_version=4), path.relative_to(ROOT)
+        made = copy(notebook, repository, source or released_at, str(place.parent))
+        target = out / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(copy(chapter, repository, source or released_at), target)
+        nbformat.write(made, target)
         written.append(target)
     return written
 

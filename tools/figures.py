@@ -97,7 +97,7 @@ class Figure:
         """Return its page, which leads back to the chapter if the book has an address."""
         folder = "chapters/" if self.chapter[0].isdigit() else ""
         back = f"{book}{folder}{self.chapter}.html#figure={self.place}" if book else ""
-        return page_with(self.state, self.sentence, address=back)
+        return page_with(self.state, self.sentence, address=back, name=self.place)
 
 
 # --- what the chapters show -----------------------------------------------------------

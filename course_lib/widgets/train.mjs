@@ -19,6 +19,7 @@ function render({ model, el }) {
   const figure = frame(el, model, { title: "Models that are trained in the page", draw });
   const training = trained(model, figure.again);
   const solver = addControls(figure, model);
+  figure.controls.addEventListener("input", training.moved);
   const pictures = [0, 1, 2].map(() => modelPicture(figure));
   const curves = new Plot(figure, { title: "The loss after every step", height: 200, wide: true });
   const costs = costTable(figure);
@@ -85,6 +86,9 @@ function sentence({ reports, inPage, rate }, setup, names, running) {
   return `${steps} ${steps === 1 ? "step" : "steps"}; loss: ${losses}.${pace}${end}`;
 }
 
+const ALONE =
+  "Only the neural ODE learns a path: a network has no times between its layers, and of an added coordinate the path says nothing.";
+
 /**
  * Each model with its loss and its share of right answers.
  * @param {Known} known
@@ -110,9 +114,9 @@ function factsNow({ reports }, kinds, data) {
 function crossed(reports, { rows, track }, names) {
   if (rows.task === "path") {
     const n = crossings(track).length;
-    return n
-      ? ` The path crosses itself ${n === 1 ? "once" : `${n} times`}: no field of the plane alone does that.`
-      : "";
+    const often = n === 1 ? "once" : `${n} times`;
+    const why = `The path crosses itself ${often}: no field of the plane alone does that.`;
+    return ` ${ALONE}${n ? ` ${why}` : ""}`;
   }
   const what =
     rows.task === "values"

@@ -33,7 +33,7 @@ from course_lib.widgets.page.module import PAGE, module
 from course_lib.widgets.traits import Positive, Rows, Whole, within
 from course_lib.widgets.wire import decode, encode
 
-__all__ = ["KINDS", "OWN", "TrainExplorer"]
+__all__ = ["CONTROLS", "KINDS", "OWN", "TrainExplorer"]
 
 # What a menu offers: its label, the model, its zeros, whether layers share weights.
 KINDS: dict[str, tuple[str, str, int, bool]] = {
@@ -47,6 +47,11 @@ KINDS: dict[str, tuple[str, str, int, bool]] = {
 }
 OWN = {"own points": "your own points", "own path": "your own path"}
 NONE = "none"
+CONTROLS = [
+    *("data", "first", "second", "third", "width", "hidden", "layers", "time"),
+    *("method", "step_size", "rtol", "gradient", "optimizer", "lr", "batch", "seed"),
+    "moment",
+]
 STEP = 0.2  # of time, from one point of a path to the next
 PIECE = 6  # points of a piece of a path
 
@@ -108,6 +113,8 @@ class TrainExplorer(LiveFigure):
         the first weights and the order of the rows
     until : int, the step at which the page pauses by itself; 0 is never
     moment : float, from 0 to 1, how far along the flow the points are drawn
+    controls : list of str, in `CONTROLS`, the only ones that the figure shows; all if
+        empty
 
     Attributes
     ----------
@@ -158,6 +165,7 @@ class TrainExplorer(LiveFigure):
     seed = Whole(0).tag(sync=True)
     moment = traitlets.CFloat(0.0).tag(sync=True)
     until = Whole(0).tag(sync=True)
+    controls = traitlets.List(traitlets.Enum(CONTROLS)).tag(sync=True)
     running = traitlets.Bool(False).tag(sync=True)
     weights = traitlets.List(traitlets.Unicode()).tag(sync=True)
     moments = traitlets.List(traitlets.Unicode()).tag(sync=True)

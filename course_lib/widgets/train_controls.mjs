@@ -1,6 +1,6 @@
 // The controls of a TrainExplorer: data, models, solver, optimiser, time, and buttons.
 import { button } from "./page/bar.mjs";
-import { choice, element, legend, put, slider } from "./page/frame.mjs";
+import { choice, element, legend, memo, put, slider } from "./page/frame.mjs";
 import { plays } from "./page/play.mjs";
 import { solverControls } from "./page/solver_controls.mjs";
 
@@ -42,7 +42,7 @@ export function addControls(figure, model) {
     );
   const kinds = names("kinds", ([label]) => label);
   choice(figure, model, "data", "Data", [...names("sets", ({ label }) => label), ...OWN]);
-  choice(figure, model, "first", "Model", kinds);
+  const first = choice(figure, model, "first", "Model", kinds);
   const others = ["second", "third"].map((name) =>
     choice(figure, model, name, `${name === "second" ? "Second" : "Third"} model`, [
       ["none", "none"],
@@ -68,14 +68,27 @@ export function addControls(figure, model) {
     ["data", "to be learnt"],
     ["rival", "where the computed map crosses itself"],
   ]);
+  keepOnly(figure, model.get("controls"));
   return () => {
     const path =
       model.get("data") === "own path" || model.get("sets")[model.get("data")]?.task === "path";
-    for (const other of [...others, input]) other.hide(path);
+    for (const other of [first, ...others, input]) other.hide(path);
     const chosen = ["first", "second", "third"].map((name) => model.get(name));
     layers.hide(path || !chosen.some((name) => name.startsWith("resnet")));
     solver();
   };
+}
+
+/**
+ * Take away the controls that are not asked for, if some are. Links still set what they set.
+ * @param {Figure} figure
+ * @param {string[]} asked names of traits
+ */
+function keepOnly({ controls }, asked) {
+  for (const input of controls.querySelectorAll("[name]")) {
+    const wanted = !asked.length || asked.includes(input.getAttribute("name") ?? "");
+    if (!wanted) input.closest(".live-control")?.remove();
+  }
 }
 
 /** @type {[name: string, wide: number][]} */
@@ -128,10 +141,14 @@ export function addButtons(figure, model, { pen, step }) {
   const kind = button("", () => put(model, "label", 1 - model.get("label")));
   const hand = [kind, button("Undo", pen.undo), button("Clear", pen.clear)];
   figure.controls.append(element("div", { class: "live-buttons" }, ...main, ...hand));
+  const said = memo();
   return () => {
-    train.textContent = model.get("running") ? "Pause" : "Train";
-    for (const made of hand) made.hidden = !pen.name();
-    kind.hidden = pen.name() !== "points";
-    kind.textContent = model.get("label") ? "Putting: second class" : "Putting: first class";
+    const [running, name, label] = [model.get("running"), pen.name(), model.get("label")];
+    said(`${running} ${name} ${label}`, () => {
+      train.textContent = running ? "Pause" : "Train";
+      for (const made of hand) made.hidden = !name;
+      kind.hidden = name !== "points";
+      kind.textContent = label ? "Putting: second class" : "Putting: first class";
+    });
   };
 }

@@ -60,6 +60,7 @@ export function trained(model, again) {
     attend,
     step,
     drawn: () => session.send({ kind: "drawn" }),
+    moved: () => session.send({ kind: "moved" }),
     close: session.close,
   };
 }

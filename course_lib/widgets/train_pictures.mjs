@@ -9,7 +9,8 @@ import { crossings, GRID, gridOf, LATTICE } from "./page/trainer.mjs";
 /** @import { Vector } from "./page/rk.mjs" */
 /** @import { Picture, Report, Setup } from "./page/trainer.mjs" */
 
-export const STYLES = ["ours", "exact", "rival"]; // of the models, in their curves
+// Of the models, in their curves: the colours are the classes'.
+export const STYLES = ["ink", "ink dashed", "faint"];
 const BLUE = [0, 114, 178];
 const ORANGE = [213, 94, 0];
 const TRAILS = 60; // points whose way is drawn
@@ -29,8 +30,8 @@ export function modelPicture(figure) {
   plot.svg.insertBefore(surface, plot.svg.querySelector(".live-axes"));
   const title = /** @type {Element} */ (plot.svg.querySelector("title"));
   const box = /** @type {HTMLElement} */ (plot.svg.parentElement);
-  /** @type {Memo<string>} */
-  const painted = memo();
+  /** @type {[painted: Memo<string>, named: Memo<void>]} */
+  const [painted, named] = [memo(), memo()];
   const draw = (
     /** @type {Report | undefined} */ report,
     /** @type {Setup} */ setup,
@@ -39,7 +40,9 @@ export function modelPicture(figure) {
   ) => {
     box.hidden = !name;
     if (!name) return;
-    title.textContent = `What the ${name} has learnt`;
+    named(name, () => {
+      title.textContent = `What the ${name} has learnt`;
+    });
     const picture = report?.picture ?? null;
     plot.set(axesOf(setup, picture, name, t));
     const flat = setup.rows.task === "classes" && t === 0 && picture?.scores.length;
@@ -187,9 +190,11 @@ function drawClasses(plot, { rows, window }, picture, t) {
  */
 function ways(picture, t) {
   const upTo = picture.states.slice(0, Math.ceil(t * (picture.states.length - 1)));
-  const all = [...upTo, stateAt(picture, t)].map((state) => pointsOf(state, picture.dim));
-  const many = Math.min(TRAILS, all[0].length);
-  return Array.from({ length: many }, (_, r) => [...all.map((points) => points[r]), GAP]).flat();
+  const some = TRAILS * picture.dim;
+  const all = [...upTo, stateAt(picture, t)].map((state) =>
+    pointsOf(state.subarray(0, some), picture.dim),
+  );
+  return Array.from(all[0], (_, r) => [...all.map((points) => points[r]), GAP]).flat();
 }
 
 /**

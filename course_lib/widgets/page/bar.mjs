@@ -40,10 +40,7 @@ export function bar(figure) {
     queueMicrotask(arrive); // once the figure has its controls
   }
   if (document.fullscreenEnabled) line.append(fullScreen(figure));
-  if (alone) {
-    const link = document.createElement("a");
-    line.append(Object.assign(link, { href: alone, textContent: "Open alone" }));
-  }
+  if (alone && name) line.append(openAlone(figure, name, alone));
   root.append(line);
 }
 
@@ -79,6 +76,21 @@ function open({ root, settings, say }, name) {
     root.focus({ preventScroll: true });
   };
   requestAnimationFrame(() => requestAnimationFrame(go)); // the figures above are drawn
+}
+
+/**
+ * A link to the figure alone, as it is when the link is used.
+ * @param {Barred} figure
+ * @param {string} name
+ * @param {string} alone
+ */
+function openAlone({ settings }, name, alone) {
+  const link = document.createElement("a");
+  const aim = () => {
+    link.href = alone + fragment(name, settings);
+  };
+  for (const use of ["pointerdown", "focus", "click"]) link.addEventListener(use, aim);
+  return Object.assign(link, { href: alone, textContent: "Open alone" });
 }
 
 /** @param {Barred} figure */

@@ -302,6 +302,7 @@ export const coordinate = (d) => ({
  */
 function bind(figure, model, name, input, ways, { show, read }) {
   figure.settings.push({ ...ways, start: ways.get() });
+  input.setAttribute("name", name);
   input.dataset.lmSuppressShortcuts = "true"; // its keys are no commands to a notebook
   input.addEventListener("input", () => ways.set(read()));
   model.on(`change:${name}`, show);

@@ -60,7 +60,9 @@ def page_of(figure: anywidget.AnyWidget, *, address: str = "", **changes) -> str
     return page_with(figure.get_state() | changes, figure.still, address=address)
 
 
-def page_with(state: Mapping, sentence: str, *, address: str = "") -> str:
+def page_with(
+    state: Mapping, sentence: str, *, address: str = "", name: str = ""
+) -> str:
     """Return a page with the live figure of a state.
 
     Parameters
@@ -68,10 +70,11 @@ def page_with(state: Mapping, sentence: str, *, address: str = "") -> str:
     state : mapping, the values of its traits, `_esm` and `_css` among them
     sentence : str, the page's title, and what it shows where JavaScript is off
     address : str, the page that the figure is from, to lead back there; empty if none
+    name : str, its name in an address; its kind unless given
     """
     styles = f"{digest(STYLE)} {digest(state['_css'])}"
     policy = POLICY.format(script=digest(f"\n{HOST}"), styles=styles)
-    view = {"model_id": "figure", "name": kind_of(state["_anywidget_id"])}
+    view = {"model_id": "figure", "name": name or kind_of(state["_anywidget_id"])}
     back = f'<p><a href="{html.escape(address)}">From the course</a></p>\n'
     title = sentence.removeprefix("A live figure: ").rstrip(".")
     title = html.escape(title[:1].upper() + title[1:])

@@ -8,7 +8,7 @@ import { Trainer } from "./trainer.mjs";
 /**
  * @typedef {{ kind: "begin", id: number, setup: Setup, saved?: Training[] }} Begin
  * @typedef {{ kind: "adopt", setup: Setup }} Adopt
- * @typedef {{ kind: "run" | "pause" | "step" | "drawn" }} Word
+ * @typedef {{ kind: "run" | "pause" | "step" | "drawn" | "moved" }} Word
  * @typedef {Begin | Adopt | Word} Message
  */
 /**
@@ -17,6 +17,7 @@ import { Trainer } from "./trainer.mjs";
  */
 
 const BETWEEN = 90; // milliseconds from one report to the next, at least
+const HAND = 150; // milliseconds that a move of the hand counts
 
 /** A training that answers messages. */
 export class Session {
@@ -28,17 +29,18 @@ export class Session {
   #asked = false; // whether the next slice is on its way
   #drawn = true; // whether the last report was drawn
   #told = 0;
+  #moved = -HAND;
   #steps = 0;
   /** @type {(told: Told) => void} */
   #tell;
-  /** @type {(work: () => void) => void} */
+  /** @type {(work: () => void, pause: number) => void} */
   #later;
   /** @type {number} */
   #slice;
 
   /**
    * @param {(told: Told) => void} tell
-   * @param {(work: () => void) => void} later
+   * @param {(work: () => void, pause: number) => void} later after some milliseconds
    * @param {number} slice milliseconds of work at a time
    */
   constructor(tell, later, slice) {
@@ -55,8 +57,11 @@ export class Session {
       [this.#id, this.#running] = [message.id, false];
     } else if (message.kind === "adopt") {
       this.#trainer?.adopt(message.setup);
-    } else if (message.kind === "drawn") {
-      this.#drawn = true;
+      this.#moved = performance.now();
+      if (this.#running) return; // the next report is soon
+    } else if (message.kind === "drawn" || message.kind === "moved") {
+      if (message.kind === "drawn") this.#drawn = true;
+      else this.#moved = performance.now();
       return;
     } else if (message.kind === "step") {
       this.#trainer?.step();
@@ -71,18 +76,23 @@ export class Session {
     this.#report();
   }
 
+  /** While the hand moves, the page has the processor for two thirds of the time. */
+  get #third() {
+    return performance.now() - this.#moved < HAND ? this.#slice / 3 : 0;
+  }
+
   #ask() {
     if (this.#asked) return;
     this.#asked = true;
     this.#later(() => {
       this.#asked = false;
       if (this.#running) this.#work();
-    });
+    }, 2 * this.#third);
   }
 
   #work() {
     const trainer = /** @type {Trainer} */ (this.#trainer);
-    const until = performance.now() + this.#slice;
+    const until = performance.now() + (this.#third || this.#slice);
     do {
       if (trainer.able) trainer.step();
       this.#steps++;
@@ -112,7 +122,7 @@ export class Session {
 export function answer(scope) {
   const session = new Session(
     (told) => scope.postMessage(told),
-    (work) => setTimeout(work),
+    (work, pause) => setTimeout(work, pause),
     30,
   );
   scope.onmessage = (/** @type {{ data: Message }} */ { data }) => session.receive(data);

@@ -19,7 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 SOURCE = colab.released(REPOSITORY)
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 
-by_chapter = pytest.mark.parametrize("path", colab.NOTEBOOKS, ids=lambda path: path.stem)
+by_chapter = pytest.mark.parametrize(
+    "path", colab.NOTEBOOKS, ids=lambda path: path.stem
+)
 
 
 def chapter_and_copy(path):

@@ -38,6 +38,12 @@ CELLS = {
     "l.weights = [b64encode(numbers[::-1].tobytes()).decode()]",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
+    "train": "t = TrainExplorer(first='ode', width=8, hidden=1, batch=32, until=20)\nt",
+    "read train": "from course_lib.widgets.learner import loss_of\n"
+    "x, y, _ = t.rows()\n"
+    "predicted = t.model()(x)[:, 0]\n"
+    "right = ((predicted > 0) == (y > 0)).double().mean()\n"
+    "print(t.steps, f'{right:.1%}', loss_of(t.model(), 'classes', x, y).item())",
     "digit": "from course_lib.models import digit_odenet\n"
     "torch.manual_seed(0)\n"
     "d = DigitDepthExplorer(digit_odenet(), torch.rand(3, 1, 28, 28),\n"
@@ -400,6 +406,17 @@ def test_a_dragged_point_follows_the_mouse_and_is_known_in_python(page, name, la
 def test_a_digit_is_chosen_and_known_in_python_as_a_number(page):
     figure(page, "digit").get_by_label("Digit").select_option("2")
     read(page, "read digit", lambda text: text.startswith("2 "))
+
+
+def test_what_was_learnt_in_the_page_predicts_in_python_what_the_page_shows(page):
+    live = figure(page, "train")
+    live.scroll_into_view_if_needed()
+    live.get_by_role("button", name="Train", exact=True).click()
+    expect(live.locator(".live-status")).to_contain_text("20 steps; loss")
+    loss, right = live.locator(".live-costs td").all_inner_texts()[:2]
+    printed = read(page, "read train", lambda text: text.startswith("[20] "))
+    assert printed.split()[1] == right
+    assert value(printed) == pytest.approx(float(loss), rel=6e-3)
 
 
 def test_the_page_had_no_errors(tab):

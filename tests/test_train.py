@@ -2,10 +2,11 @@
 
 import re
 
+import nbformat
 import pages
 import pytest
 import torch
-from conftest import settle
+from conftest import ROOT, settle
 from live import drawing
 from playwright.sync_api import expect
 from torch import nn
@@ -15,6 +16,7 @@ from course_lib.models import AugmentedODE, NeuralODE, ResNet
 from course_lib.widgets import TrainExplorer
 from course_lib.widgets.learner import loss_of
 from course_lib.widgets.train import KINDS
+from tools.figures import figures
 
 SETS = list(TrainExplorer().sets)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])
@@ -289,6 +291,45 @@ def test_a_path_that_crosses_itself_is_said_to(show):
     expect(status(page)).to_contain_text("The path crosses itself once")
 
 
+def test_points_are_put_by_touch_and_the_page_stays_where_it_is(show):
+    phone = {"width": 360, "height": 800}
+    page = show(TrainExplorer(data="own points"), viewport=phone, has_touch=True)
+    plot = page.locator("svg.live-plot").first
+    plot.scroll_into_view_if_needed()
+    box, place = plot.bounding_box(), page.evaluate("scrollY")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.touchscreen.tap(x, y)
+    settle(page)
+    assert dots(page, "ours") == 1
+    touch = page.context.new_cdp_session(page)
+    ways = [("Start", -50), *(("Move", 10 * k) for k in range(-4, 6)), ("End", None)]
+    for kind, dx in ways:
+        points = [] if dx is None else [{"x": x + dx, "y": y + dx}]
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points}
+        )
+    settle(page)
+    assert dots(page, "ours") > 4
+    assert page.evaluate("scrollY") == place
+
+
+def test_a_link_opens_in_another_browser_what_it_was_copied_from(show):
+    page = show(TrainExplorer(data="own points", points=[[1, 1, 0]]))
+    page.get_by_label("Learning rate").press("Home")
+    page.get_by_label("Model", exact=True).select_option("mlp")
+    plot = page.locator("svg.live-plot").first
+    plot.focus()
+    plot.press("Enter")
+    button(page, "Copy link").click()
+    settle(page)
+    link = page.evaluate("location.hash")
+    rate = page.get_by_label("Learning rate").input_value()
+    again = show(TrainExplorer(data="own points", points=[[1, 1, 0]]), hash=link)
+    expect(again.get_by_label("Learning rate")).to_have_value(rate)
+    expect(again.get_by_label("Model", exact=True)).to_have_value("mlp")
+    assert (dots(again, "exact"), dots(again, "ours")) == (1, 1)
+
+
 def test_own_points_are_in_the_link(show):
     page = show(
         TrainExplorer(),
@@ -302,7 +343,98 @@ def test_own_points_are_in_the_link(show):
     expect(status(page)).to_contain_text("Ignored in the address: points")
 
 
+# --- what the chapters say of theirs --------------------------------------------------
+
+
+def preset(name: str) -> TrainExplorer:
+    """Return the figure that an executed chapter trains."""
+    path = next((ROOT / "_build" / "executed").glob(f"{name}_*.ipynb"))
+    found = figures(nbformat.read(path, as_version=4), path.stem).values()
+    (state,) = (each.state for each in found if each.place == "train-explorer")
+    own = TrainExplorer.class_own_traits(sync=True)
+    return TrainExplorer(**{k: state[k] for k in own if not own[k].read_only})
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+def losses_at(page, steps: int) -> list[float]:
+    paused_at(page, steps)
+    many = page.locator(".live-costs tbody tr").count()
+    return [number(cells(page, row)[0]) for row in range(many)]
+
+
+def test_03_a_resnet_of_few_layers_goes_where_no_flow_can_and_one_of_ten_does_not(show):
+    page = show(preset("03"))
+    floor = torch.linspace(-1, 1, 40).var(correction=0).item()
+    flow, few = losses_at(page, 200)
+    assert few < floor / 10 < floor < flow + 5e-4
+    expect(status(page)).to_contain_text("40 neighbours that changed places")
+    layers = page.get_by_role("slider", name="ResNet layers")
+    layers.fill("1")
+    assert losses_at(page, 200)[1] < floor / 10
+    layers.fill("10")
+    assert losses_at(page, 200)[1] > floor - 5e-4
+
+
+def test_07_the_adjoint_is_off_at_loose_tolerances_and_keeps_least(show):
+    page = show(preset("07"))
+    paused_at(page, 60)
+    _, _, _, _, fewest, off = cells(page)
+    assert number(off) > 0.5
+    expect(status(page)).to_contain_text("where the map is turned over")
+    kept = {}
+    for gradient in ("adjoint", "checkpointed", "direct"):
+        figure = preset("07")
+        figure.gradient, figure.rtol = gradient, 1e-3
+        page = show(figure)
+        paused_at(page, 60)
+        _, _, _, _, numbers, off = cells(page)
+        kept[gradient] = int(numbers)
+        assert number(off) < (0.1 if gradient == "adjoint" else 1e-12)
+    assert int(fewest) == kept["adjoint"] < kept["checkpointed"] < kept["direct"]
+
+
+def test_08_the_learnt_path_of_an_eight_turns_off_and_its_loss_stays(show):
+    page = show(preset("08"))
+    expect(status(page)).to_contain_text("The path crosses itself once")
+    (loss,) = losses_at(page, 200)
+    assert loss > 0.01
+
+
+def test_11_the_disc_leaves_the_ring_with_a_zero_and_is_stuck_without(show):
+    for seed in range(5):
+        figure = preset("11")
+        figure.seed = seed
+        plain, lifted = losses_at(show(figure), 150)
+        assert lifted < 0.01 < 0.05 < plain
+
+
 # --- looks ----------------------------------------------------------------------------
+
+
+def test_a_figure_of_few_controls_has_these_alone_and_its_link_still_sets_the_rest(
+    show,
+):
+    how = dict(controls=["seed", "moment"])
+    page = show(TrainExplorer(**how), hash="#figure=train-explorer&batch=8&seed=3")
+    labels = page.locator(".live-control label").all_inner_texts()
+    assert labels == ["Seed", "Time t"]
+    expect(status(page)).not_to_contain_text("Ignored")
+    expect(page.get_by_label("Seed")).to_have_value("3")
+    for name in ("Train", "One step", "Begin again"):
+        expect(button(page, name)).to_be_visible()
+
+
+def test_no_model_has_the_colour_of_a_class(show):
+    page = show(TrainExplorer(second="ode", third="mlp"))
+    button(page, "One step").click()
+    expect(status(page)).to_contain_text("1 step; loss")
+    colour = "(e) => getComputedStyle(e).color + getComputedStyle(e).strokeDasharray"
+    curves = [e.evaluate(colour) for e in page.locator(".live-row .live-line").all()]
+    meanings = [e.evaluate(colour) for e in page.locator(".live-legend span").all()]
+    assert len({*curves, *meanings}) == 3 + 4
 
 
 @pytest.mark.parametrize("name", [*SETS, "own points", "own path"])

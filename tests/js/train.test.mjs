@@ -97,6 +97,33 @@ test("a solve that stops has no picture", () => {
   assert.equal(pictureOf(plan, new Float64Array(plan.count).fill(1e308), setup), null);
 });
 
+test("a session gives way while the hand moves, and tells of what it adopts with the rest", () => {
+  const [told, pauses, later] = [[], [], []];
+  const clock = performance.now;
+  let now = 1000;
+  performance.now = () => now++;
+  const session = new Session(
+    (report) => told.push(report),
+    (work, pause) => [later.push(work), pauses.push(pause)],
+    30,
+  );
+  const traits = { ...cases.explorers[0].traits, second: "none", third: "none", batch: 4 };
+  const setup = setupOf(getter(traits, {}));
+  session.receive({ kind: "begin", id: 1, setup });
+  session.receive({ kind: "run" });
+  const began = told.length;
+  later.shift()();
+  session.receive({ kind: "moved" });
+  later.shift()();
+  session.receive({ kind: "adopt", setup });
+  assert.equal(told.length, began);
+  now += 1000;
+  later.shift()();
+  performance.now = clock;
+  assert.deepEqual(pauses, [0, 0, 20, 0]);
+  assert.equal(told.length, began + 1);
+});
+
 test("a session trains until it is to pause, and one that cannot go on says so", () => {
   const told = [];
   const later = [];

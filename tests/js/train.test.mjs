@@ -110,6 +110,7 @@ test("a session gives way while the hand moves, and tells of what it adopts with
   const traits = { ...cases.explorers[0].traits, second: "none", third: "none", batch: 4 };
   const setup = setupOf(getter(traits, {}));
   session.receive({ kind: "begin", id: 1, setup });
+  session.receive({ kind: "drawn" });
   session.receive({ kind: "run" });
   const began = told.length;
   later.shift()();

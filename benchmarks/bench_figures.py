@@ -125,6 +125,8 @@ HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 CASES = {
     "step size: h": Case(widgets.StepSizeExplorer, "Step size h", 16),
     "tolerance: rtol": Case(widgets.ToleranceExplorer, "Tolerance", 16),
+    "step: moment": Case(widgets.StepExplorer, "Moment", 16),
+    "step: tolerance": Case(widgets.StepExplorer, "Tolerance", 16),
     "adjoint: rtol": Case(widgets.AdjointExplorer, "Tolerance", 16),
     "adjoint: target": Case(widgets.AdjointExplorer, "Target y₁", 16),
     "flow, rk4: start": Case(

@@ -12,6 +12,7 @@ from course_lib.widgets import (
     DigitDepthExplorer,
     FlowExplorer,
     LatentExplorer,
+    StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
@@ -63,6 +64,10 @@ def walk():
     )
 
 
+def step_back():
+    return StepExplorer(problem="ring", backward=True, rtol=1e-3, moment=20)
+
+
 def long_flow():
     """Make a figure of a span on which the shortest step makes thousands of steps."""
     torch.manual_seed(0)
@@ -79,6 +84,8 @@ FIGURES = {
     "flow in one dimension": lambda: flow(1),
     "training of a flow": training_of_a_flow,
     "adjoint": AdjointExplorer,
+    "step": StepExplorer,
+    "step back": step_back,
     "digit": digits,
     "flow over a long time": long_flow,
 }

@@ -11,7 +11,7 @@ from conftest import settle
 from live import FIGURES, drawing, every_figure, particles, training_of_a_flow, walk
 from playwright.sync_api import expect
 
-from course_lib.widgets import AdjointExplorer, StepSizeExplorer
+from course_lib.widgets import AdjointExplorer, StepExplorer, StepSizeExplorer
 from course_lib.widgets.page.html import page_of
 
 FIGURE = "#figure=step-size-explorer"
@@ -20,6 +20,7 @@ PLAYED = {
     "training": (training_of_a_flow, "Training"),
     "end of a path": (training_of_a_flow, "End time"),
     "walk": (walk, "Share of the way"),
+    "step": (StepExplorer, "Moment"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])

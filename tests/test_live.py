@@ -17,11 +17,17 @@ from live import (
 )
 from playwright.sync_api import expect
 
-from course_lib.widgets import AdjointExplorer, StepSizeExplorer, ToleranceExplorer
+from course_lib.widgets import (
+    AdjointExplorer,
+    StepExplorer,
+    StepSizeExplorer,
+    ToleranceExplorer,
+)
 from course_lib.widgets.page.html import page_of
 
+DRAGGABLE = [*list(FIGURES)[3:7], "step"]
 draggable = pytest.mark.parametrize(
-    "make", list(FIGURES.values())[3:7], ids=list(FIGURES)[3:7]
+    "make", [FIGURES[name] for name in DRAGGABLE], ids=DRAGGABLE
 )
 
 
@@ -245,6 +251,60 @@ def test_the_time_moves_all_particles_and_longer_steps_move_them_off_the_flow(sh
     short = gap()
     page.get_by_label("Step size h").press("End")
     assert gap() > 2 * short > 0
+
+
+def test_a_walk_through_the_attempts_marks_the_line_that_does_each_moment(show):
+    figure = StepExplorer()
+    first, second, *_ = figure.solution()
+    page = show(figure)
+    moment, status = (
+        page.get_by_label("Moment", exact=True),
+        page.locator(".live-status"),
+    )
+    expect(page.locator("mark").first).to_contain_text("settings.first_step or")
+    words, lines = [], []
+    for _ in range(14):
+        moment.press("ArrowRight")
+        settle(page)
+        words.append(status.inner_text())
+        lines.append([mark.strip() for mark in page.locator("mark").all_inner_texts()])
+    assert lines[0] == ["stages = [f(t, y) if k1 is None else k1]"]
+    assert lines[1:7:2] == 3 * [["y_stage = advance(y, h, row, stages)"]]
+    assert lines[2:8:2] == 3 * [["stages.append(f(t + c * h, y_stage))"]]
+    assert lines[7] == ["return y_stage, stages"]
+    assert lines[8][0].startswith("ratio = _error_ratio(")
+    assert lines[10][1] == "h, rejected = size * shrink, rejected + 1"
+    assert f"{first.ratio:.3g} times the tolerance" in words[8]
+    assert not first.accepted and "rejected. t and y stay" in words[9]
+    assert f"h = {first.h_next:.3g} is next" in words[10]
+    assert (
+        f"attempt 2: from t = 0, y = (1, 0) it tries h = {second.h:.3g}." in words[11]
+    )
+    row = page.locator("tr").nth(1).locator("td")
+    told = [f"{first.ratio:.3g}", "rejected", f"{first.h_next:.3g}"]
+    assert row.all_inner_texts() == ["1", "0", "1", *told]
+    assert page.locator("tr[aria-current=step] td").first.inner_text() == "2"
+
+
+def test_a_method_without_an_estimate_says_so_and_shows_the_loop_of_equal_steps(show):
+    page = show(StepExplorer(method="rk4", backward=True, problem="ring"))
+    page.get_by_label("Moment", exact=True).press("End")
+    expect(page.locator(".live-status")).to_contain_text("it estimates no error")
+    expect(page.locator("mark")).to_contain_text("yield Step(t_here, t_next")
+    expect(page.locator(".live-code")).not_to_contain_text("adaptive_steps")
+    expect(page.locator(".live-line.rival")).to_have_attribute("d", re.compile("^M"))
+    assert not page.get_by_label("First h").is_visible()
+
+
+def test_steps_that_overflow_are_told_in_words(show):
+    wild = dict(problem="vanderpol", method="dopri5", start=[3.0, 3.0], first_step=2.0)
+    page = show(StepExplorer(moment=16, **wild))
+    expect(page.locator(".live-status")).to_contain_text(
+        "not finite, not ≤ 1: rejected"
+    )
+    equal = dict(wild, method="rk4", step_size=2.0, moment=200)
+    page = show(StepExplorer(**equal))
+    expect(page.locator(".live-status")).to_contain_text("The step after it overflows")
 
 
 def test_broken_state_becomes_a_message_in_the_figure(show):

@@ -35,7 +35,7 @@ def test_a_figure_weighs_at_most_16_kb_gzipped_as_it_travels_and_32_if_it_trains
     assert len(gzip.compress(travels)) <= most * 1024
 
 
-def test_a_script_travels_without_jsdoc_and_lines_of_comment_and_with_all_else(
+def test_a_script_travels_without_comments_and_air_and_with_all_else(
     tmp_path, monkeypatch
 ):
     source = """\
@@ -53,8 +53,7 @@ const url = "a//b";
     monkeypatch.setattr(module, "FIGURES", tmp_path)
     assert module.script("one.mjs").splitlines() == [
         "export const f = (x) =>",
-        "  (x).y; // beside",
-        "",
+        "(x).y;",
         'const url = "a//b";',
     ]
 

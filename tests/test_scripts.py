@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import linecache
 import os
 import random
 import re
 import shutil
 import subprocess
+import sys
 from itertools import product
 
 import torch
@@ -18,7 +20,12 @@ from torch import nn
 from course_lib import checks
 from course_lib.solvers import METHODS, solve
 from course_lib.systems import SYSTEMS
-from course_lib.widgets import AdjointExplorer, TrainExplorer
+from course_lib.widgets import (
+    AdjointExplorer,
+    StepAttempt,
+    StepExplorer,
+    TrainExplorer,
+)
 from course_lib.widgets.learner import (
     GRADIENTS,
     Recipe,
@@ -30,6 +37,7 @@ from course_lib.widgets.learner import (
 from course_lib.widgets.page import module
 
 COUNTS = ("nfe", "accepted", "rejected")
+LISTED = ("rk_step", "adaptive_steps", "fixed_steps")
 SHAPE = ("widths", "activation", "time")
 LATENT = (*SHAPE, "weights", "snapshot", "readout", "readout_widths")
 LATENT += ("start", "end", "share", "shift", "coordinates")
@@ -176,6 +184,74 @@ def latent_cases() -> list[dict]:
             )
         )
     return rows
+
+
+def work_of(figure: StepExplorer, loop: str) -> list[str]:
+    """Return the marked lines of a listing as Python executes them."""
+    listing = figure.listing[loop]
+    marked = {
+        listing[i].strip() for lines in figure.marks[loop].values() for i in lines
+    }
+    executed = []
+
+    def trace(frame, event, _):
+        code, up, callers = frame.f_code, frame, []
+        while len(callers) < 3 and (up := up.f_back):
+            callers.append(up.f_code.co_name)
+        far = callers[2:] if code.co_name == "rk_step" else callers[:1]
+        if code.co_name not in LISTED or far[:1] not in (["_adaptive"], ["_fixed"]):
+            return None
+        if event == "line":
+            line = linecache.getline(code.co_filename, frame.f_lineno).strip()
+            executed.extend({line} & marked)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        figure.solution()
+    finally:
+        sys.settrace(before)
+    return executed
+
+
+def attempt_cases() -> list[dict]:
+    """Return attempts taken apart, there and back, and the lines that Python executed."""
+    rows = []
+    for method, problem, backward in product(
+        METHODS, ("vanderpol", "ring", "pendulum"), (False, True)
+    ):
+        rtol = dict(bosh3=1e-3, dopri5=1e-5, tsit5=1e-2).get(method, 1e-3)
+        figure = StepExplorer(
+            problem=problem,
+            method=method,
+            backward=backward,
+            rtol=rtol,
+            step_size=0.15,
+            first_step=1.0 if problem == "ring" else 0.8,
+            start=[0.7, -0.4],
+            attempts=7,
+        )
+        loop = "adaptive" if METHODS[method].adaptive else "fixed"
+        state = figure.get_state()
+        rows.append(
+            dict(
+                traits={k: state[k] for k in state if not k.startswith("_")},
+                loop=loop,
+                executed=work_of(figure, loop),
+                attempts=[numbers(one) for one in figure.solution()],
+            )
+        )
+    assert any(not one["accepted"] for row in rows for one in row["attempts"])
+    return rows
+
+
+def numbers(attempt: StepAttempt) -> dict:
+    """Return an attempt as numbers."""
+    return {
+        name: value.flatten().tolist() if isinstance(value, torch.Tensor) else value
+        for name, value in vars(attempt).items()
+    }
 
 
 def recipe(rng: random.Random, model, method, gradient, task) -> Recipe:
@@ -361,6 +437,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "explorers": explorer_cases(),
         "hashes": hash_cases(rng),
         "numbers": number_cases(rng),
+        "attempts": attempt_cases(),
     }
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     node, *_ = compute_driver_executable()  # playwright brings its own

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from itertools import pairwise
 from unittest.mock import MagicMock
 
 import pytest
@@ -18,10 +19,12 @@ from course_lib.widgets import (
     AdjointExplorer,
     DigitDepthExplorer,
     FlowExplorer,
+    StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
 from course_lib.widgets import figure as figure_module
+from course_lib.widgets.step import line_of, listed
 from course_lib.widgets.wire import decode, encode
 
 # --- solutions in Python --------------------------------------------------------------
@@ -190,6 +193,62 @@ def test_a_contracting_flow_makes_the_adjoint_wrong_in_silence_and_then_loudly()
         figure.solution()
 
 
+@pytest.mark.parametrize("method", ["bosh3", "dopri5", "tsit5"])
+def test_a_step_figure_takes_the_attempts_of_a_solve_apart(method):
+    figure = StepExplorer(method=method, rtol=1e-3, first_step=2.0, attempts=40)
+    made, system = figure.solution(), SYSTEMS["vanderpol"]
+    tolerances = dict(method=method, rtol=1e-3, atol=1e-3, first_step=2.0)
+    y0 = torch.tensor(system.y0, dtype=torch.float64)
+    expected = solve(system.f, y0, system.span, **tolerances)
+    taken = [one for one in made if one.accepted]
+    sizes = torch.tensor([one.h for one in taken], dtype=torch.float64)
+    torch.testing.assert_close(sizes, expected.step_sizes[: len(taken)].double())
+    assert len(made) == 40 > len(taken) > 10
+    assert all((one.ratio <= 1) == one.accepted for one in made)
+    for one, after in pairwise(made):
+        assert after.h == one.h_next
+        assert torch.equal(after.y, one.y_next if one.accepted else one.y)
+        torch.testing.assert_close(one.stages[0], system.f(None, one.y))
+
+
+def test_a_step_figure_walks_the_whole_way_back_of_the_adjoint():
+    how = dict(problem="spiral", rtol=1e-6, backward=True, attempts=1000)
+    figure = StepExplorer(method="dopri5", first_step=0.1, **how)
+    made, system = figure.solution(), SYSTEMS["spiral"]
+    y0 = torch.tensor(system.y0, dtype=torch.float64, requires_grad=True)
+    ys = odeint_adjoint(system.f, y0, system.span, rtol=1e-9, adjoint_params=())
+    (expected,) = torch.autograd.grad(ys[-1][0], y0)
+    last = [one for one in made if one.accepted][-1]
+    assert last.t + last.h == pytest.approx(0.0)
+    torch.testing.assert_close(last.y_next[2:], expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(last.y_next[:2], y0.detach(), rtol=0, atol=1e-4)
+
+
+def test_a_step_figure_of_equal_steps_has_no_estimates():
+    made = StepExplorer(method="heun", step_size=0.25).solution()
+    assert [one.t for one in made] == pytest.approx([0.25 * i for i in range(6)])
+    assert {(one.error, one.ratio, one.accepted) for one in made} == {
+        (None, None, True)
+    }
+    with pytest.raises(TraitError, match="attempts must be 1 or more, got 0"):
+        StepExplorer(attempts=0)
+
+
+def test_a_line_that_a_figure_marks_is_there_once():
+    lines = listed(example)
+    assert lines[-1] == "    return x + 1"
+    assert line_of(lines, "x = 1") == len(lines) - 2
+    for text in ("x = 2", ""):
+        with pytest.raises(ValueError, match="did the solver change"):
+            line_of(lines, text)
+
+
+def example():
+    """Stand in for a solver."""
+    x = 1
+    return x + 1
+
+
 def test_a_digit_figure_shows_what_the_model_says_up_to_its_rounding():
     model, images = classifier(5.0), torch.rand(4, 1, 28, 28)
     figure = DigitDepthExplorer(model, images, torch.arange(4), [3, 1], digit=1)
@@ -238,6 +297,14 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (AdjointExplorer, "target", [1.0], "2"),
         (AdjointExplorer, "target", [1.0, float("nan")], "finite"),
         (AdjointExplorer, "rtol", float("nan"), "positive"),
+        (StepExplorer, "problem", "decay", "ring"),
+        (StepExplorer, "method", "rk5", "rk4"),
+        (StepExplorer, "start", [1.0], "2"),
+        (StepExplorer, "first_step", 0.0, "positive"),
+        (StepExplorer, "moment", -1, "moment must be 0 or more, got -1"),
+        (StepExplorer, "moment", 0.5, "moment"),
+        (StepExplorer, "backward", True, "read-only"),
+        (StepExplorer, "listing", {}, "read-only"),
         (flow, "method", "implicit", "bosh3"),
         (flow, "start", [1.0], "2 components"),
         (flow, "t_end", 0.0, "later than 0, where span begins"),

@@ -32,8 +32,12 @@ PLACE = re.compile(rf'(<script type="{re.escape(VIEW)}">)(.*?)(?=</script>)', re
 STILL = re.compile(
     r"<noscript><p>(.*?) It moves where JavaScript is on\.</p></noscript>"
 )
-# Three plots need more room than two, and the pictures of three models most.
-TALL = {"tolerance-explorer": "54rem", "train-explorer": "92rem"}
+# Three plots need more room than two, a listing too, and the pictures of three models most.
+TALL = {
+    "tolerance-explorer": "54rem",
+    "step-explorer": "64rem",
+    "train-explorer": "92rem",
+}
 INDEX = """\
 <!doctype html>
 <html lang="en">

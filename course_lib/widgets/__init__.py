@@ -6,6 +6,7 @@ from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
+from course_lib.widgets.step import StepAttempt, StepExplorer
 from course_lib.widgets.step_size import StepSizeExplorer
 from course_lib.widgets.tolerance import ToleranceExplorer
 from course_lib.widgets.train import TrainExplorer
@@ -20,6 +21,8 @@ __all__ = [
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",
+    "StepAttempt",
+    "StepExplorer",
     "StepSizeExplorer",
     "ToleranceExplorer",
     "TrainExplorer",

@@ -1,4 +1,7 @@
 // AdjointExplorer: forward to the end, back with the adjoint, and what was lost on the way.
+import { arrows } from "./page/arrows.mjs";
+import { sample } from "./page/dense.mjs";
+import { drawn, errorAxes } from "./page/errors.mjs";
 import {
   choice,
   clamp,
@@ -10,15 +13,14 @@ import {
   short,
   slider,
 } from "./page/frame.mjs";
-import { drawn, errorAxes, GAP, handle, Plot } from "./page/plot.mjs";
-import { distance, endOf, linspace, norm, reference, sample, solve } from "./page/rk.mjs";
-import { augmented, FIELDS, halves, PULLBACKS } from "./page/systems.mjs";
+import { handle, Plot } from "./page/plot.mjs";
+import { distance, endOf, linspace, norm, reference, solve } from "./page/rk.mjs";
+import { augmented, FIELDS, halves, PLANE, PULLBACKS } from "./page/systems.mjs";
 import { SYSTEMS } from "./page/tables.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */
 /** @import { Figure, Memo } from "./page/frame.mjs" */
 /** @import { Field, Path, Vector } from "./page/rk.mjs" */
-/** @import { Choice } from "./page/tables.mjs" */
 
 /**
  * @typedef {{ problem: string, target: Vector, rtol: number }} Traits
@@ -158,10 +160,7 @@ function render({ model, el }) {
  * @param {AnyModel} model
  */
 function addControls(figure, model) {
-  const systems = Object.entries(SYSTEMS).filter(([name]) => PULLBACKS[name]);
-  /** @type {Choice[]} */
-  const named = systems.map(([name, system]) => [name, system.label]);
-  choice(figure, model, "problem", "Problem", named);
+  choice(figure, model, "problem", "Problem", PLANE);
   slider(figure, model, "rtol", "Tolerance", { min: 1e-8, max: 0.1, log: true, step: 0.1 });
   ["Target y₁", "Target y₂"].forEach((label, d) => {
     const range = { min: -REACH, max: REACH, step: 0.05, lens: coordinate(d) };
@@ -192,27 +191,9 @@ function drawWay(paper, problem, target, { forward, back }) {
   paper.line("back", states, "ours");
   paper.dots("ends", [forward.ys[0], halves(endOf(back))[0]], "ours");
   paper.line("pull", [endOf(forward), target], "data thin dashed");
-  paper.line("arrows", arrows(paper, returned(13)), "rival");
-}
-
-/**
- * λ at some times, from the state it belongs to; the longest is 60 pixels long.
- * @param {Plot} paper
- * @param {Vector[][]} states pairs of y and λ
- */
-function arrows(paper, states) {
-  const known = states.filter(([y]) => y.every(Number.isFinite));
+  const known = returned(13).filter(([y]) => y.every(Number.isFinite));
   const longest = Math.max(...known.map(([, lam]) => norm(lam))) || 1;
-  const unit = 60 / Math.abs(paper.x(1) - paper.x(0)) / longest;
-  return known.flatMap(([[u, v], lam]) => {
-    const [p, q] = [lam[0] * unit, lam[1] * unit];
-    const tip = [u + p, v + q];
-    const barb = (/** @type {number} */ s) => [
-      tip[0] - 0.2 * p + s * 0.12 * q,
-      tip[1] - 0.2 * q - s * 0.12 * p,
-    ];
-    return [[u, v], tip, barb(1), GAP, tip, barb(-1), GAP];
-  });
+  paper.line("arrows", arrows(known, 60 / Math.abs(paper.x(1) - paper.x(0)) / longest), "rival");
 }
 
 /**

@@ -21,12 +21,10 @@ from course_lib.solvers import (
 )
 from course_lib.systems import SYSTEMS
 from course_lib.widgets.figure import LiveFigure, start_of
-from course_lib.widgets.page.module import MAX_STEPS, module
+from course_lib.widgets.page.module import MAX_STEPS, PLANE, module
 from course_lib.widgets.traits import Point, Positive
 
 __all__ = ["AdjointExplorer", "AdjointSolution"]
-
-PLANE = [name for name, system in SYSTEMS.items() if len(system.y0) == 2]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
 import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
 import { networkField } from "./page/network.mjs";
+import { account, trace } from "./page/paths.mjs";
 import { plays } from "./page/play.mjs";
 import { GAP, handle, Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
-import { account, solverControls, trace } from "./page/solver_controls.mjs";
+import { solverControls } from "./page/solver_controls.mjs";
+import { strokes } from "./page/strokes.mjs";
 import { MAX_STEPS } from "./page/tables.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */
@@ -12,7 +14,6 @@ import { MAX_STEPS } from "./page/tables.mjs";
 /** @import { Axes, Range } from "./page/plot.mjs" */
 /** @import { Field, Path, Settings, Span, Vector } from "./page/rk.mjs" */
 
-const ARROWS = 17; // along the time axis
 const PATHS = 30; // of a fan
 const NAMES = ["y₁", "y₂"];
 const TOLERANCE = { rtol: 1e-8, atol: 1e-8 }; // of the path that is called exact
@@ -168,42 +169,6 @@ function drawFan(paper, f, ranges, span, settings) {
   const paths = fan(ranges).map((start) => trace(solve(f, start, span, settings), 96, point));
   const lines = paths.flatMap((points) => [...points, GAP]);
   paper.line("fan", lines, "faint thin");
-}
-
-/**
- * Short strokes along the field, equally long on the paper.
- * @param {Plot} paper
- * @param {Field} f
- * @param {boolean} flat whether y is a number, drawn over time
- * @param {Span} span
- */
-function strokes({ area, x, y }, f, flat, [t0, t1]) {
-  const across = flat ? linspace(t0, t1, ARROWS) : between(x, area.left, area.right);
-  const up = between(y, area.bottom, area.top);
-  const unit = [x(1) - x(0), y(1) - y(0)];
-  const points = [];
-  for (const a of across) {
-    for (const b of up) {
-      const slope = flat ? [1, f(a, [b])[0]] : f(t0, [a, b]);
-      const length = Math.hypot(slope[0] * unit[0], slope[1] * unit[1]) || 1;
-      const [da, db] = [(slope[0] / length) * 6, (slope[1] / length) * 6];
-      points.push([a - da, b - db], [a + da, b + db], GAP);
-    }
-  }
-  return points;
-}
-
-/**
- * Numbers inside an axis, one about every 25 pixels.
- * @param {Plot["x"]} axis
- * @param {number} from
- * @param {number} to
- */
-function between(axis, from, to) {
-  const n = Math.round(Math.abs(to - from) / 25);
-  return linspace(from, to, n + 2)
-    .slice(1, -1)
-    .map(axis.inverse);
 }
 
 /**

@@ -26,7 +26,7 @@ from course_lib.models import MLPDynamics
 from course_lib.solvers import METHODS, Solution, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets.page.html import page_of, without_javascript
-from course_lib.widgets.page.module import PAGE
+from course_lib.widgets.page.module import style
 from course_lib.widgets.traits import Finite, Positive, Whole, within
 from course_lib.widgets.wire import ACTIVATIONS, decode, encode, shape_of
 
@@ -43,7 +43,7 @@ class LiveFigure(anywidget.AnyWidget):
         judged by it (`course_lib.checks`). What there is not at the moment meets no goal
     """
 
-    _css = (PAGE / "live.css").read_text(encoding="utf-8")
+    _css = style("live.css")
     still = "A live figure."
     facts: ClassVar[dict[str, str]] = {}
 

@@ -1,10 +1,12 @@
 // DensityFlowExplorer: particles along a trained field, from noise to data and back.
+
+import { sample } from "./page/dense.mjs";
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { decode, networkField } from "./page/network.mjs";
+import { effort } from "./page/paths.mjs";
 import { plays } from "./page/play.mjs";
 import { GAP, Plot } from "./page/plot.mjs";
-import { distance, reference, rkStep, sample, solve } from "./page/rk.mjs";
-import { effort } from "./page/solver_controls.mjs";
+import { distance, reference, rkStep, solve } from "./page/rk.mjs";
 import { FIXED, MAX_STEPS } from "./page/tables.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */

@@ -1,8 +1,11 @@
 // StepSizeExplorer: one step size, one path, and where it ends.
+
+import { sample } from "./page/dense.mjs";
+import { drawn, errorAxes } from "./page/errors.mjs";
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
-import { drawn, errorAxes, Plot } from "./page/plot.mjs";
-import { distance, endOf, linspace, reference, sample, solve } from "./page/rk.mjs";
-import { effort } from "./page/solver_controls.mjs";
+import { effort } from "./page/paths.mjs";
+import { Plot } from "./page/plot.mjs";
+import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
 import { FIELDS } from "./page/systems.mjs";
 import { FIXED, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
 

@@ -1,7 +1,10 @@
 // ToleranceExplorer: a tolerance, the steps it leads to, and the error that comes of it.
+
+import { sample } from "./page/dense.mjs";
+import { decades, drawn, errorAxes } from "./page/errors.mjs";
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
-import { decades, drawn, errorAxes, Plot } from "./page/plot.mjs";
-import { distance, linspace, reference, sample, solve } from "./page/rk.mjs";
+import { Plot } from "./page/plot.mjs";
+import { distance, linspace, reference, solve } from "./page/rk.mjs";
 import { FIELDS } from "./page/systems.mjs";
 import { ADAPTIVE, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
 

@@ -29,7 +29,7 @@ from course_lib.widgets.learner import (
     loss_of,
     model_of,
 )
-from course_lib.widgets.page.module import PAGE, module
+from course_lib.widgets.page.module import module, style
 from course_lib.widgets.traits import Positive, Rows, Whole, within
 from course_lib.widgets.wire import decode, encode
 
@@ -129,7 +129,7 @@ class TrainExplorer(LiveFigure):
     """
 
     _esm = module("train.mjs")
-    _css = LiveFigure._css + (PAGE / "train.css").read_text(encoding="utf-8")
+    _css = LiveFigure._css + style("train.css")
     still = (
         "A live figure: networks, neural ODEs and augmented ODEs that are trained here, "
         "in the page, on data of your choice or your own."

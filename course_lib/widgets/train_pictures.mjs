@@ -1,6 +1,8 @@
 // What is drawn of a training: each model's picture, their losses, and the table of costs.
+
+import { decades } from "./page/errors.mjs";
 import { element, fill, memo, shape, short } from "./page/frame.mjs";
-import { decades, GAP, Plot } from "./page/plot.mjs";
+import { GAP, Plot } from "./page/plot.mjs";
 import { linspace } from "./page/rk.mjs";
 import { crossings, GRID, gridOf, LATTICE } from "./page/trainer.mjs";
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { close, script } from "./course.mjs";
 
-const { decades, drawn, errorAxes, GAP, outline, scale, squared, tick, ticks } =
-  await script("page/plot.mjs");
+const { decades, drawn, errorAxes } = await script("page/errors.mjs");
+const { GAP, outline, scale, squared, tick, ticks } = await script("page/plot.mjs");
 
 test("ticks are round numbers inside the range, about as many as asked for", () => {
   assert.deepEqual(ticks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);

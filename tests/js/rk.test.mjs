@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cases, close, script } from "./course.mjs";
 
-const { advance, distance, endOf, linspace, reference, sample, solve } =
-  await script("page/rk.mjs");
+const { sample } = await script("page/dense.mjs");
+const { advance, distance, endOf, linspace, reference, solve } = await script("page/rk.mjs");
 const { FIELDS } = await script("page/systems.mjs");
 
 test("fixed and adaptive solves agree with Python, step for step", () => {

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { script } from "./course.mjs";
 
 const { endOf, solve } = await script("page/rk.mjs");
-const { account, effort, solverSettings, trace } = await script("page/solver_controls.mjs");
+const { account, effort, trace } = await script("page/paths.mjs");
+const { solverSettings } = await script("page/solver_controls.mjs");
 
 const decay = (_, [y]) => [-y];
 const onPaper = ([y], t) => [t, y];

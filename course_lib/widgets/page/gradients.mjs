@@ -1,7 +1,8 @@
 // Three gradients of a solve, as course_lib.solvers has them: through its steps (odeint),
 // through its steps taken again (odeint_checkpointed), and by the adjoint equation solved
 // backwards (odeint_adjoint). No DOM here.
-import { denseWeights, interpolate, rkStep, solve } from "./rk.mjs";
+import { denseWeights, interpolate } from "./dense.mjs";
+import { rkStep, solve } from "./rk.mjs";
 import { METHODS } from "./tables.mjs";
 import { Tape } from "./tape.mjs";
 

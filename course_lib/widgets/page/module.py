@@ -17,11 +17,13 @@ __all__ = [
     "FIXED",
     "MAX_STEPS",
     "PAGE",
+    "PLANE",
     "PROBLEMS",
     "TABLES",
     "module",
     "parts",
     "script",
+    "style",
     "tables",
 ]
 
@@ -31,6 +33,7 @@ TABLES = "page/tables.mjs"  # made here, of what Python knows
 MAX_STEPS = 10_000  # of one solve; the paths of a fan or a cloud share them
 FIXED = [name for name, method in METHODS.items() if not method.adaptive]
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
+PLANE = [name for name, system in SYSTEMS.items() if len(system.y0) == 2]
 PROBLEMS = [name for name in SYSTEMS if name != "ring"]  # the ring is for the adjoint
 
 # What the browser needs of a method and of a system.
@@ -38,7 +41,10 @@ METHOD = ("name", "label", "order", "c", "a", "b", "b_error", "dense", "fsal")
 SYSTEM = ("label", "y0", "span", "window")
 
 BLOCK = r"/\*\*(?:(?!\*/)[\s\S])*\*/"
-COMMENT = re.compile(rf"^[ \t]*(?:{BLOCK}|//.*)\n|{BLOCK} ?", re.MULTILINE)
+COMMENT = re.compile(
+    rf"^[ \t]*(?:{BLOCK}|//.*)\n|{BLOCK} ?|[ \t]+//[ ].*$", re.MULTILINE
+)
+AIR = re.compile(r"^\s+", re.MULTILINE)  # no text of a script goes over several lines
 IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w./]+)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
 
@@ -69,11 +75,18 @@ def _rows(things: dict, columns: tuple[str, ...]) -> dict:
 
 
 def script(name: str) -> str:
-    """Return a JavaScript file as it travels: without JSDoc and lines of comment.
+    """Return a JavaScript file as it travels: without comments, and with no air before its
+    lines.
 
     A third of a file is comment, which is for those who change it.
     """
-    return COMMENT.sub("", (FIGURES / name).read_text(encoding="utf-8"))
+    source = (FIGURES / name).read_text(encoding="utf-8")
+    return AIR.sub("", COMMENT.sub("", source))
+
+
+def style(name: str) -> str:
+    """Return a style sheet as it travels, with no air before its lines."""
+    return AIR.sub("", (PAGE / name).read_text(encoding="utf-8"))
 
 
 @cache

@@ -11,26 +11,27 @@ const LONG = 4000; // ms over the whole slider; half a second a stage, if that i
  * @param {HTMLInputElement} input
  */
 function mover(input) {
-  const [low, high, step] = [input.min, input.max, input.step].map(Number);
+  const [low, step] = [input.min, input.step].map(Number);
+  const high = () => Number(input.max); // it may change
   let at = low;
   return {
-    length: high - low,
+    length: () => high() - low,
     stages: step === 1,
     /** From where it stands; at the end, from the start. */
     begin() {
       const here = Number(input.value);
-      at = here < high - step / 2 ? here : low;
+      at = here < high() - step / 2 ? here : low;
     },
     /**
      * Whether there is more to go.
      * @param {number} by
      */
     move(by) {
-      at = Math.min(high, at + by);
+      at = Math.min(high(), at + by);
       const old = input.value;
       input.value = String(at);
       if (input.value !== old) input.dispatchEvent(new Event("input"));
-      return at < high;
+      return at < high();
     },
   };
 }
@@ -46,7 +47,7 @@ function mover(input) {
 export function plays({ signal }, { box, input, label }) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const { length, stages, begin, move } = mover(input);
-  const pace = length / Math.max(LONG, stages ? 500 * length : 0);
+  const pace = () => length() / Math.max(LONG, stages ? 500 * length() : 0);
   let [frame, before] = [0, 0];
   const made = button("", () => (frame ? stop() : start()));
   const tell = () => {
@@ -55,7 +56,7 @@ export function plays({ signal }, { box, input, label }) {
   };
   const tick = (/** @type {number} */ now) => {
     // A page that was hidden for a while goes on where it was.
-    const more = move(pace * Math.min(100, before ? now - before : 0));
+    const more = move(pace() * Math.min(100, before ? now - before : 0));
     before = now;
     if (more) frame = requestAnimationFrame(tick);
     else stop();
@@ -63,7 +64,7 @@ export function plays({ signal }, { box, input, label }) {
   const start = () => {
     document.dispatchEvent(new Event(PLAYS)); // whatever plays stops
     begin();
-    if (calm.matches) return void move(stages ? 1 : length / 10);
+    if (calm.matches) return void move(stages ? 1 : length() / 10);
     [frame, before] = [requestAnimationFrame(tick), 0];
     sight.observe(box);
     tell();

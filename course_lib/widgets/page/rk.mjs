@@ -36,6 +36,11 @@ import { MAX_STEPS, METHODS } from "./tables.mjs";
  * @typedef {{ t: number, h: number, y: Vector, stages: Vector[] }} Step
  */
 /**
+ * A step that was tried: where it leads, its estimated error over tolerance (NaN of a method
+ * that estimates none), whether it was taken, and the size to try next.
+ * @typedef {Step & { yNext: Vector, ratio: number, accepted: boolean, next: number }} Attempt
+ */
+/**
  * Where a solve could not go on, and why.
  * @typedef {{ t: number, why: string }} Stop
  */
@@ -47,7 +52,7 @@ import { MAX_STEPS, METHODS } from "./tables.mjs";
  * @property {number[]} ts
  * @property {Vector[]} ys
  * @property {Step[]} steps
- * @property {{ t: number, h: number, accepted: boolean }[]} attempts
+ * @property {Attempt[]} attempts
  * @property {number} nfe
  * @property {number} accepted
  * @property {number} rejected
@@ -118,7 +123,7 @@ export const norm = (y) => Math.hypot(...y);
 export const distance = (a, b) => norm(a.map((v, d) => v - b[d]));
 
 /** @param {Vector} y */
-const finite = (y) => y.every(Number.isFinite);
+export const finite = (y) => y.every(Number.isFinite);
 
 /**
  * The larger number, NaN if `a` is.
@@ -164,24 +169,6 @@ export function rkStep(f, t, y, h, method, k1) {
   }
   return [method.fsal ? yStage : advance(y, h, method.b, stages), stages];
 }
-
-/**
- * The solution at time t inside a step, by its dense output.
- * @param {Step} step
- * @param {number[][]} dense
- * @param {number} t
- */
-export function interpolate(step, dense, t) {
-  return advance(step.y, step.h, denseWeights(dense, (t - step.t) / step.h), step.stages);
-}
-
-/**
- * The weights b_i(θ) that reach t + θh.
- * @param {number[][]} dense
- * @param {number} theta
- */
-export const denseWeights = (dense, theta) =>
-  dense.map((row) => row.reduceRight((sum, c) => (sum + c) * theta, 0));
 
 // --- a whole solve ---------------------------------------------------------------------
 
@@ -242,21 +229,20 @@ export const endOf = ({ ys }) => ys[ys.length - 1];
 
 /**
  * @param {Path} path
- * @param {Step} step
+ * @param {Attempt} attempt
  * @param {number} tNext
- * @param {Vector} yNext
  * @param {Settings["each"]} each
  */
-function accept(path, step, tNext, yNext, each) {
+function accept(path, attempt, tNext, each) {
   path.accepted++;
   if (each) {
-    each(step, tNext, yNext);
+    each(attempt, tNext, attempt.yNext);
     return;
   }
-  path.steps.push(step);
-  path.attempts.push({ t: step.t, h: step.h, accepted: true });
+  path.steps.push(attempt);
+  path.attempts.push(attempt);
   path.ts.push(tNext);
-  path.ys.push(yNext);
+  path.ys.push(attempt.yNext);
 }
 
 /**
@@ -276,7 +262,8 @@ function fixedSteps({ f, y0, span: [t0, t1], method, step_size, max_steps, each 
     const [yNext, stages] = rkStep(f, t, y, size, method);
     if (!finite(yNext)) return { t, why: "not finite" };
     const tNext = i < n - 1 ? t0 + (i + 1) * h : t1;
-    accept(path, { t, h: size, y, stages }, tNext, yNext, each);
+    const done = { accepted: true, ratio: NaN, next: step_size };
+    accept(path, { t, h: size, y, stages, yNext, ...done }, tNext, each);
     y = yNext;
   }
   return null;
@@ -302,20 +289,29 @@ function adaptiveSteps(task, path) {
     const [yNext, stages] = rkStep(f, t, y, sign * size, method, k1);
     const step = { t, h: sign * size, y, stages };
     const ratio = errorRatio(step, yNext, task);
-    if (ratio <= 1 && finite(yNext)) {
+    const accepted = ratio <= 1 && finite(yNext);
+    const best = Math.max(MIN_FACTOR, accepted || ratio > 1 ? factor(ratio, method.order) : 0);
+    const most = accepted && !failed ? MAX_FACTOR : 1;
+    const next = size * Math.min(most, best);
+    // Cut short to end at t1: h itself is still worth a try.
+    const tried = {
+      ...step,
+      yNext,
+      ratio,
+      accepted,
+      next: last && accepted ? Math.max(h, next) : next,
+    };
+    h = tried.next;
+    if (accepted) {
       const tNext = last ? t1 : t + sign * size;
-      accept(path, step, tNext, yNext, each);
-      const most = failed ? 1 : MAX_FACTOR;
-      const next = size * Math.min(most, Math.max(MIN_FACTOR, factor(ratio, method.order)));
-      path.next = last ? Math.max(h, next) : next; // cut short to end at t1: h is worth a try
+      path.next = h;
+      accept(path, tried, tNext, each);
       if (last) return null;
-      h = path.next;
       [t, y, k1, failed] = [tNext, yNext, stages[stages.length - 1], 0];
     } else {
-      path.attempts.push({ t, h: sign * size, accepted: false });
+      if (!each) path.attempts.push(tried);
       path.rejected++;
       failed++;
-      h = size * Math.max(MIN_FACTOR, ratio > 1 ? factor(ratio, method.order) : MIN_FACTOR);
       const hopeless = failed >= MOST_REJECTED && !Number.isFinite(ratio);
       if (h <= 16 * spacing(t) || hopeless) return { t, why: "step underflow" };
     }
@@ -324,10 +320,11 @@ function adaptiveSteps(task, path) {
 }
 
 /**
+ * What to multiply h by, without limits: the error of a step goes like h^order.
  * @param {number} ratio
  * @param {number} order
  */
-const factor = (ratio, order) => (ratio > 0 ? SAFETY * ratio ** (-1 / order) : Infinity);
+export const factor = (ratio, order) => (ratio > 0 ? SAFETY * ratio ** (-1 / order) : Infinity);
 
 /**
  * The distance from |t| to the next larger number: no step can be smaller.
@@ -339,16 +336,25 @@ function spacing(t) {
 }
 
 /**
+ * h Σ (b_i - b̂_i) k_i: the new state less the second answer of an adaptive method.
+ * @param {Step} step
+ * @param {Method} method
+ */
+export const estimate = ({ h, y, stages }, { b_error }) =>
+  advance(new Array(y.length).fill(0), h, /** @type {number[]} */ (b_error), stages);
+
+/**
  * Estimated local error over tolerance; NaN fails every comparison.
  * @param {Step} step
  * @param {Vector} yNext
  * @param {Task} task
  */
-function errorRatio({ h, y, stages }, yNext, { method, rtol, atol, parts }) {
-  const weights = /** @type {number[]} */ (method.b_error);
-  const error = advance(new Array(y.length).fill(0), h, weights, stages);
+function errorRatio(step, yNext, { method, rtol, atol, parts }) {
+  const { y } = step;
   return rms(
-    error.map((e, d) => e / (rtol * larger(Math.abs(y[d]), Math.abs(yNext[d])) + atol)),
+    estimate(step, method).map(
+      (e, d) => e / (rtol * larger(Math.abs(y[d]), Math.abs(yNext[d])) + atol),
+    ),
     parts,
   );
 }
@@ -374,26 +380,4 @@ function initialStep({ f, y0: y, span: [t, t1], method, rtol, atol, parts }, k1)
   let h1 = Math.max(1e-6, 1e-3 * h0);
   if (steepest > 1e-15) h1 = (0.01 / steepest) ** (1 / (method.order + 1));
   return Number.isFinite(h1) ? Math.max(Math.min(100 * h0, h1), 32 * spacing(t)) : h0;
-}
-
-/**
- * The states at the given times, increasing in the direction of the solve; NaN beyond the
- * point where it stopped. Fixed steps are joined by straight lines: they have no dense output.
- * @param {Path} path
- * @param {number[]} times
- * @returns {Vector[]}
- */
-export function sample({ method, ts, ys, steps }, times) {
-  const direction = Math.sign(steps[0]?.h ?? 1);
-  const missing = ys[0].map(() => NaN);
-  let i = 0;
-  return times.map((t) => {
-    if (t === ts[0]) return ys[0];
-    while (i < steps.length && direction * (t - ts[i + 1]) > 0) i++;
-    const step = steps[i];
-    if (!step) return missing;
-    if (method.dense) return interpolate(step, method.dense, t);
-    const theta = (t - step.t) / step.h;
-    return step.y.map((v, d) => v + theta * (ys[i + 1][d] - v));
-  });
 }

@@ -1,6 +1,9 @@
 // The right-hand sides of course_lib/systems.py, and what the adjoint needs of them.
 
+import { SYSTEMS } from "./tables.mjs";
+
 /** @import { Field, Vector } from "./rk.mjs" */
+/** @import { Choice } from "./tables.mjs" */
 
 /** @type {Record<string, Field>} */
 export const FIELDS = {
@@ -30,6 +33,11 @@ export const PULLBACKS = {
     return [pull * a + along * u + 2 * b, pull * b + along * v - 2 * a];
   },
 };
+
+/** The systems that have a pullback: those in the plane. */
+export const PLANE = Object.keys(PULLBACKS).map(
+  /** @returns {Choice} */ (name) => [name, SYSTEMS[name].label],
+);
 
 /**
  * The two halves of a state (y, λ).

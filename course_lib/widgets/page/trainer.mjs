@@ -1,5 +1,7 @@
 // Up to three models that learn from the same rows, side by side, and what is drawn of them.
 // It runs in a worker, or in the page a little at a time. No DOM here.
+
+import { sample } from "./dense.mjs";
 import { batchOf, begin, descend, pick } from "./descent.mjs";
 import {
   flowOf,
@@ -11,7 +13,7 @@ import {
   run,
   solverOf,
 } from "./learner.mjs";
-import { linspace, sample, solve } from "./rk.mjs";
+import { linspace, solve } from "./rk.mjs";
 
 /** @import { Training } from "./descent.mjs" */
 /** @import { Cost, Plan, Recipe, Rows } from "./learner.mjs" */

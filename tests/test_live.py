@@ -110,6 +110,7 @@ def test_no_setting_of_the_controls_freezes_or_breaks_the_figure(show, make):
     for choice in choices:
         for value in choice.locator("option").all():
             choice.select_option(value.get_attribute("value"))
+            settle(page)  # some controls belong to some methods
             for key in ("Home", "End"):
                 for field in page.locator("input:visible").all():
                     field.press(key)
@@ -297,13 +298,8 @@ def test_a_method_without_an_estimate_says_so_and_shows_the_loop_of_equal_steps(
 
 
 def test_steps_that_overflow_are_told_in_words(show):
-    wild = dict(problem="vanderpol", method="dopri5", start=[3.0, 3.0], first_step=2.0)
-    page = show(StepExplorer(moment=16, **wild))
-    expect(page.locator(".live-status")).to_contain_text(
-        "not finite, not ≤ 1: rejected"
-    )
-    equal = dict(wild, method="rk4", step_size=2.0, moment=200)
-    page = show(StepExplorer(**equal))
+    wild = dict(problem="vanderpol", start=[3.0, 3.0], method="rk4", step_size=2.0)
+    page = show(StepExplorer(moment=200, **wild))
     expect(page.locator(".live-status")).to_contain_text("The step after it overflows")
 
 

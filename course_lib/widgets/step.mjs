@@ -15,7 +15,7 @@ import {
 } from "./page/frame.mjs";
 import { plays } from "./page/play.mjs";
 import { handle, Plot, text } from "./page/plot.mjs";
-import { advance, endOf, estimate, factor, finite, norm, reference, solve } from "./page/rk.mjs";
+import { advance, endOf, estimate, factor, norm, reference, solve } from "./page/rk.mjs";
 import { solverControls, solverSettings } from "./page/solver_controls.mjs";
 import { strokes } from "./page/strokes.mjs";
 import { augmented, FIELDS, halves, PLANE } from "./page/systems.mjs";
@@ -169,7 +169,7 @@ function render({ model, el }) {
  */
 function addControls(figure, model) {
   choice(figure, model, "problem", "Problem", PLANE);
-  const most = Math.max(...Object.values(METHODS).map((method) => moments(method).length));
+  const most = moments(METHODS.dopri5).length; // no method has more stages
   const range = { min: 0, max: model.get("attempts") * most - 1, step: 1 };
   const moment = slider(figure, model, "moment", "Moment", range);
   plays(figure, moment);
@@ -269,11 +269,11 @@ function drawNear(paper, here) {
   paper.line("way", [y, at], style);
   const pairs = stages.slice(0, known).map((k, i) => [looks[i], k]);
   paper.line("slopes", arrows(pairs, h / 4), "ours");
-  paper.dots("points", seen.filter(finite), "ours");
-  paper.dots("ends", (done ? [y, yNext] : [y]).filter(finite), "ours large");
+  paper.dots("points", seen, "ours");
+  paper.dots("ends", done ? [y, yNext] : [y], "ours large");
   const gap = reached("error") ? [advance(yNext, -1, [1], [estimate(here, method)]), yNext] : [];
   paper.line("gap", gap, "data");
-  paper.dots("second", gap.slice(0, 1).filter(finite), "data large");
+  paper.dots("second", gap.slice(0, 1), "data large");
   const lams = y.length > 2 ? [y, at].map(halves) : [];
   const unit = 50 / Math.abs(paper.x(1) - paper.x(0)) / Math.max(...lams.map(([, l]) => norm(l)));
   paper.line("adjoint", arrows(lams, unit), "rival");

@@ -154,7 +154,7 @@ class StepExplorer(LiveFigure):
         Raises
         ------
         SolverError
-            If the solve cannot begin.
+            If it cannot go on that far.
         """
         adaptive = METHODS[self.method].adaptive
         tried = self._adaptive() if adaptive else self._fixed()

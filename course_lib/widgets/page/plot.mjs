@@ -159,10 +159,11 @@ export class Plot {
 const pixel = (v) => Math.round(v * 10) / 10;
 
 /**
- * Far outside the window a renderer loses precision: hold the pen nearby.
+ * Far outside the window a renderer loses precision: hold the pen nearby; what is no number
+ * is out there too.
  * @param {number} v
  */
-const near = (v) => clamp(v, -1e5, 1e5);
+const near = (v) => (v > -1e5 ? Math.min(v, 1e5) : -1e5);
 
 /**
  * The `d` of a line through points, broken where one is not finite. Points closer than two
@@ -247,7 +248,7 @@ function axis({ area, x, y }, { xlog, ylog, xlabel, ylabel }, height) {
   words.push(text((left + right) / 2, height - 5, xlabel, "middle"));
   const turned = text(0, 0, ylabel, "middle");
   turned.setAttribute("transform", `translate(11 ${(top + bottom) / 2}) rotate(-90)`);
-  return [...parts, ...words, turned];
+  return [...parts, ...words, ...(ylabel ? [turned] : [])];
 }
 
 /**

@@ -123,7 +123,7 @@ export const norm = (y) => Math.hypot(...y);
 export const distance = (a, b) => norm(a.map((v, d) => v - b[d]));
 
 /** @param {Vector} y */
-export const finite = (y) => y.every(Number.isFinite);
+const finite = (y) => y.every(Number.isFinite);
 
 /**
  * The larger number, NaN if `a` is.

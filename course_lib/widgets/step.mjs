@@ -116,6 +116,12 @@ export function workOf({ method: { b_error, fsal }, index, accepted, kind, stage
   return kind;
 }
 
+/** @param {number} v */
+const held = (v) => clamp(v, -REACH, REACH);
+
+/** @param {Path} path */
+const facts = ({ accepted, rejected, nfe }) => ({ accepted, rejected, nfe });
+
 /** @param {RenderProps} props */
 function render({ model, el }) {
   const get = (/** @type {string} */ name) => model.get(name);
@@ -125,12 +131,7 @@ function render({ model, el }) {
   const near = new Plot(figure, { title: "The attempt, close up", height: 300 });
   const place = handle(all, "ours", {
     at: () => get("start"),
-    move: (...point) =>
-      put(
-        model,
-        "start",
-        point.map((v) => clamp(v, -REACH, REACH)),
-      ),
+    move: (...point) => put(model, "start", point.map(held)),
   });
   const [code, rows] = [listing(), element("table", { class: "live-tried" })];
   figure.plots.append(code, rows);
@@ -143,6 +144,7 @@ function render({ model, el }) {
     const problem = get("problem");
     const key = JSON.stringify([settings, problem, get("start"), get("first_step")]);
     const { exact, path } = states(key, () => stepState(get));
+    figure.tell(facts(path));
     const here = hereAt(path, get("moment"));
     stand(moment, here, get("moment"));
     const { window } = SYSTEMS[problem];
@@ -183,7 +185,7 @@ function addControls(figure, model) {
   const entries = [
     ["exact wide", "exact path"],
     ["ours", "stages, slopes and steps"],
-    ["data", "second answer, for the estimate"],
+    ["data", "second answer"],
     ["rival", "adjoint λ"],
   ];
   legend(figure, entries.slice(0, model.get("backward") ? 4 : 3));
@@ -286,7 +288,7 @@ function drawNear(paper, here) {
 /** @param {number} x */
 const number = (x) => (Number.isFinite(x) ? short(x) : "not finite");
 
-const HEAD = ["attempt", "t", "h", "error ÷ tolerance", "verdict", "next h"];
+const HEAD = ["attempt", "t", "h", "ratio", "verdict", "next h"];
 
 /**
  * @param {HTMLElement} table
@@ -348,10 +350,10 @@ function sum(weights) {
 const WORDS = {
   size: ({ before, t, h, y }) =>
     `from t = ${short(t)}, y = ${vector(y)} it tries h = ${short(h)}` +
-    (before && Math.abs(h) < 0.999 * before.next ? ", cut short to end in time." : "."),
+    (before && Math.abs(h) < 0.999 * before.next ? ", the end." : "."),
   slope({ method: { c, fsal }, before, stage, stages }) {
     const at = stage ? `t + ${short(c[stage])} h, y${low(stage)}` : "t, y";
-    const known = !stage && fsal && before ? ", known from the attempt before" : "";
+    const known = !stage && fsal && before ? ", known already" : "";
     return `k${low(stage)} = f(${at}) = ${vector(stages[stage])}${known}.`;
   },
   point: ({ method: { a }, looks, stage }) =>
@@ -369,10 +371,10 @@ const WORDS = {
       : `${number(ratio)}, not ≤ 1: rejected. t and y stay.`,
   next({ method: { order }, h, ratio, next }) {
     const [best, taken] = [factor(ratio, order), next / Math.abs(h)];
-    const held = Math.abs(best / taken - 1) < 1e-9 ? "" : `, held to ${short(taken)}`;
-    return `0.9 · ${number(ratio)}^(−1/${order}) = ${number(best)}${held}. Times that, h = ${short(next)} is next.`;
+    const limit = Math.abs(best / taken - 1) < 1e-9 ? "" : `, held to ${short(taken)}`;
+    return `0.9 · ${number(ratio)}^(−1/${order}) = ${number(best)}${limit}. Times that, h = ${short(next)} is next.`;
   },
-  take: () => "it estimates no error. The step is taken, good or bad.",
+  take: () => "it estimates no error: the step is taken.",
 };
 
 /** @param {Here} here */

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -110,6 +111,11 @@ class StepExplorer(LiveFigure):
         "other, its error estimate, whether it is accepted, and the next step size, "
         "with the line of the solver that does it."
     )
+    facts: ClassVar = {
+        "accepted": "of the attempts",
+        "rejected": "of the attempts",
+        "nfe": "evaluations of f",
+    }
     problem = traitlets.Enum(PLANE, "vanderpol").tag(sync=True)
     method = traitlets.Enum(list(METHODS), "bosh3").tag(sync=True)
     step_size = Positive(0.5).tag(sync=True)

@@ -14,7 +14,7 @@ import {
   slider,
 } from "./page/frame.mjs";
 import { plays } from "./page/play.mjs";
-import { handle, Plot, text } from "./page/plot.mjs";
+import { handle, Plot } from "./page/plot.mjs";
 import { advance, endOf, estimate, factor, norm, reference, solve } from "./page/rk.mjs";
 import { solverControls, solverSettings } from "./page/solver_controls.mjs";
 import { strokes } from "./page/strokes.mjs";
@@ -279,8 +279,6 @@ function drawNear(paper, here) {
   const lams = y.length > 2 ? [y, at].map(halves) : [];
   const unit = 50 / Math.abs(paper.x(1) - paper.x(0)) / Math.max(...lams.map(([, l]) => norm(l)));
   paper.line("adjoint", arrows(lams, unit), "rival");
-  const label = text(paper.x(at[0]) + 9, paper.y(at[1]) - 9, name(here), "start");
-  paper.above.replaceChildren(...(paper.holds(at) ? [label] : []));
 }
 
 // --- the attempts, the listing, the words ----------------------------------------------
@@ -348,9 +346,7 @@ function sum(weights) {
 
 /** @type {Record<string, (here: Here) => string>} */
 const WORDS = {
-  size: ({ before, t, h, y }) =>
-    `from t = ${short(t)}, y = ${vector(y)} it tries h = ${short(h)}` +
-    (before && Math.abs(h) < 0.999 * before.next ? ", the end." : "."),
+  size: ({ t, h, y }) => `from t = ${short(t)}, y = ${vector(y)} it tries h = ${short(h)}.`,
   slope({ method: { c, fsal }, before, stage, stages }) {
     const at = stage ? `t + ${short(c[stage])} h, y${low(stage)}` : "t, y";
     const known = !stage && fsal && before ? ", known already" : "";

@@ -33,13 +33,13 @@ import torch
 from playwright.sync_api import sync_playwright
 from torch import nn
 
-from course_lib import data, latent, widgets
+from course_lib import data, flows, latent, widgets
 from course_lib.measuring import processor
 from course_lib.models import MLPDynamics, digit_odenet
 from course_lib.records import load_model, report
 from course_lib.widgets.page.html import page_of
 from tools.browser import find
-from tools.weight import PAGE, TYPESET, weights
+from tools.weight import TYPESET, limit, weights
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
@@ -119,6 +119,14 @@ def walk() -> widgets.LatentExplorer:
     return widgets.LatentExplorer(model, start=start, end=end, t_end=3.75)
 
 
+def sampler() -> widgets.DigitSampler:
+    """Make the figure of the stored flow of digits, 20 evaluations with guidance."""
+    flow, vae = flows.digit_velocity(), flows.DigitVAE()
+    load_model(flow, "digit_flow")
+    load_model(vae, "digit_vae")
+    return widgets.DigitSampler(flow, vae, steps=10)
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 # What follows the hand within one refresh of a screen (16 ms), or two where a network is
 # solved (33 ms), moves with it. The digits' network is convolutional: 0.3 s, a pause.
@@ -151,6 +159,9 @@ CASES = {
     "train: learning rate, while it trains": Case(
         widgets.TrainExplorer, "Learning rate", 33, press="Train"
     ),
+    # Twenty pictures a second: the digit still follows the hand.
+    "sampler: noise": Case(sampler, "Noise ₁", 50),
+    "sampler: t": Case(sampler, "Time t", 50),
 }
 
 MEASURE = """async ({ label, moves, between }) => {
@@ -285,7 +296,7 @@ def pages(browser) -> list[dict]:
         row(
             f"page {name}",
             size=sum(weights(loaded(browser, name)).values()),
-            largest=PAGE,
+            largest=limit(name),
         )
         for name in sorted(names)
         if not name.startswith("_static") and name != "index.html"  # it only leads on

@@ -3,11 +3,13 @@
 import torch
 from torch import nn
 
+from course_lib.flows import DigitVAE, LabelledVelocity, digit_velocity
 from course_lib.latent import LatentODE
 from course_lib.models import DigitClassifier, MLPDynamics, digit_odenet
 from course_lib.widgets import (
     DensityFlowExplorer,
     DigitDepthExplorer,
+    DigitSampler,
     FlowExplorer,
     LatentExplorer,
 )
@@ -57,3 +59,17 @@ def latent(model=None, dim=5, **settings) -> LatentExplorer:
     ends = torch.randn(2, dim, generator=torch.Generator().manual_seed(2))
     settings = dict(start=ends[0], end=ends[1], t_end=2.0) | settings
     return LatentExplorer(model or latent_model(), **settings)
+
+
+def makers() -> tuple[LabelledVelocity, DigitVAE]:
+    """Make a flow and an autoencoder with random weights, the digits a little darker."""
+    torch.manual_seed(0)
+    flow, vae = digit_velocity(), DigitVAE()
+    flow.write.weight.data *= 4
+    vae.decoder[-1].weight.data *= 20
+    vae.centre, vae.spread = torch.randn(16), torch.rand(16) + 0.5
+    return flow, vae
+
+
+def sampler(**settings) -> DigitSampler:
+    return DigitSampler(*makers(), **settings)

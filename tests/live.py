@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import settle
+from figures import sampler
 
 from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet
@@ -87,6 +88,7 @@ FIGURES = {
     "step": StepExplorer,
     "step back": step_back,
     "digit": digits,
+    "sampler": lambda: sampler(mix=0.3, moment=0.6),
     "flow over a long time": long_flow,
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)

@@ -20,6 +20,8 @@ PLAYED = {
     "training": (training_of_a_flow, "Training"),
     "end of a path": (training_of_a_flow, "End time"),
     "walk": (walk, "Share of the way"),
+    "digit": (FIGURES["sampler"], "Time t"),
+    "noise": (FIGURES["sampler"], "Share of the way"),
     "step": (StepExplorer, "Moment"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)

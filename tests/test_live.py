@@ -4,6 +4,7 @@ import re
 
 import pytest
 from conftest import settle
+from figures import sampler
 from live import (
     FIGURES,
     controls,
@@ -25,9 +26,9 @@ from course_lib.widgets import (
 )
 from course_lib.widgets.page.html import page_of
 
-DRAGGABLE = [*list(FIGURES)[3:7], "step"]
+DRAGGED = [*list(FIGURES)[3:7], "step", "sampler"]
 draggable = pytest.mark.parametrize(
-    "make", [FIGURES[name] for name in DRAGGABLE], ids=DRAGGABLE
+    "make", [FIGURES[name] for name in DRAGGED], ids=DRAGGED
 )
 
 
@@ -212,6 +213,69 @@ def test_a_digit_is_a_picture_with_words_and_its_answer_is_said(show):
     counts = f"{made.solve.accepted} steps accepted, {made.solve.rejected} rejected"
     told = f"{counts}, {made.solve.nfe} evaluations of f. The answer is {made.answer}"
     expect(page.locator(".live-status")).to_contain_text(told)
+
+
+def inks(page) -> list[list[float]]:
+    """Read the mean ink of all digits of each picture, by rows, from 0 to 255."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll(".live-digits canvas")].map((canvas) => {
+          const ink = canvas.getContext("2d");
+          const found = [];
+          for (let y = 0; y < canvas.height; y += 28) {
+            for (let x = 0; x < canvas.width; x += 28) {
+              const { data } = ink.getImageData(x, y, 28, 28);
+              found.push(data.filter((_, i) => i % 4 === 3).reduce((a, b) => a + b) / 784);
+            }
+          }
+          return found;
+        })"""
+    )
+
+
+def test_a_digit_is_painted_as_python_has_it_and_ten_more_after_one_click(show):
+    how = dict(mix=0.3, moment=0.6, method="rk4", steps=2)
+    page, figure = show(sampler(**how)), sampler(grid="noises", **how)
+    made = figure.solution()
+    for found, image in zip(inks(page), (made.image, made.guessed)):
+        assert found[0] == pytest.approx(255 * image.mean().item(), abs=0.6)
+    status = page.locator(".live-status")
+    expect(status).to_contain_text("2 steps, 8 evaluations of the field, 16 of the net")
+    expect(status).to_contain_text("class 3, 30% of the way to class 8")
+    expect(page.locator(".live-took")).to_have_text(re.compile(r"in \d+\.\d ms\."))
+    assert not page.locator(".live-row").is_visible()
+    button = page.get_by_role("button", name="Ten noises")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    button.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".live-row")).to_have_attribute("data-made", "10")
+    expected = [255 * image.mean().item() for image in figure.images()]
+    assert inks(page)[2] == pytest.approx(expected, abs=0.6)
+    button.press("Enter")
+    expect(page.locator(".live-row")).to_be_hidden()
+
+
+def test_new_noise_makes_another_digit_and_reset_brings_the_first_one_back(show):
+    page = show(sampler())
+    first = inks(page)[0]
+    page.get_by_role("button", name="New noise").press("Enter")
+    settle(page)
+    assert inks(page)[0] != first
+    page.get_by_role("button", name="Reset").press("Enter")
+    settle(page)
+    assert inks(page)[0] == first
+
+
+def test_the_walk_between_two_noises_keeps_their_length_and_follows_the_hand(show):
+    page = show(sampler())
+    share = page.get_by_label("Share of the way", exact=True)
+    for key, place in (("Home", (4, 0)), ("End", (0, 4))):
+        share.press(key)
+        for d, x in zip("₁₂", place):
+            expect(page.get_by_label(f"Noise {d}")).to_have_value(str(x))
+        expect(page.locator(".live-status")).to_contain_text("The noise has length 4.")
+    page.get_by_label("Noise ₁").press("End")
+    expect(share).not_to_have_value("1")
+    expect(page.locator(".live-status")).to_contain_text("The noise has length 6.4.")
 
 
 def test_the_walk_moves_the_curve_and_its_ends_are_the_ends_of_the_walk(show):

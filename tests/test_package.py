@@ -79,10 +79,12 @@ figures = [
         end=torch.ones(6),
         t_end=1.0,
     ),
+    widgets.DigitSampler(stored["digit_flow"], stored["digit_vae"]),
     widgets.TrainExplorer(),
 ]
 shown = {type(figure).__name__ for figure in figures}
-assert shown == {name for name in widgets.__all__ if name.endswith("Explorer")}
+kinds = ("Explorer", "Sampler")
+assert shown == {name for name in widgets.__all__ if name.endswith(kinds)}
 assert all("export default" in figure._esm for figure in figures)
 for figure in figures:
     figure.solution()

@@ -13,7 +13,7 @@ from itertools import product
 
 import torch
 from conftest import ROOT
-from figures import density, digits, flow, latent, network
+from figures import density, digits, flow, latent, network, sampler
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
@@ -181,6 +181,34 @@ def latent_cases() -> list[dict]:
                 code=found.code.tolist(),
                 nfe=found.solve.nfe,
                 ends=found.ends.flatten().tolist(),
+            )
+        )
+    return rows
+
+
+def sample_cases() -> list[dict]:
+    """Return digits from noise by every kind of solver, and what Python makes of them."""
+    rows = []
+    for how in (
+        dict(grid="classes"),
+        dict(method="rk4", steps=5, moment=0.33, mix=0.4, guidance=2.0, at=[-1, 2.5]),
+        dict(method="euler", steps=3, moment=0.5, guidance=0.0, grid="walk", seed=9999),
+        dict(method="dopri5", rtol=1e-4, moment=0.5, label="none", grid="noises"),
+        dict(method="tsit5", rtol=1e-2, guidance=1.0, moment=0.0, seed=7),
+        dict(method="bosh3", mix=1.0, other="none", moment=0.999, grid="walk"),
+    ):
+        figure = sampler(**how)
+        made = figure.solution()
+        vectors = some(made, ("noise", "state", "guess", "image", "guessed"))
+        vectors["end"] = made.solve.ys[-1]
+        if figure.grid != "none":
+            vectors["many"] = figure.images()
+        state = figure.get_state()
+        rows.append(
+            dict(
+                traits={k: state[k] for k in state if not k.startswith("_")},
+                expected=some(made.solve, COUNTS)
+                | {name: vector.flatten().tolist() for name, vector in vectors.items()},
             )
         )
     return rows
@@ -432,6 +460,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "digits": digit_cases(),
         "flights": flight_cases(),
         "walks": latent_cases(),
+        "samples": sample_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

@@ -7,10 +7,21 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from figures import classifier, density, digits, flow, latent, latent_model, network
+from figures import (
+    classifier,
+    density,
+    digits,
+    flow,
+    latent,
+    latent_model,
+    makers,
+    network,
+    sampler,
+)
 from torch import nn
 from traitlets import TraitError
 
+from course_lib.flows import Guided, LabelledVelocity, sample_ode
 from course_lib.latent import LatentRNN
 from course_lib.models import ConvDynamics, MLPDynamics, digit_model, digit_odenet
 from course_lib.solvers import SolverError, odeint_adjoint, solve
@@ -18,6 +29,7 @@ from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
     DigitDepthExplorer,
+    DigitSampler,
     FlowExplorer,
     StepExplorer,
     StepSizeExplorer,
@@ -279,6 +291,100 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         DigitDepthExplorer(small, images, labels, [0])
 
 
+def test_a_sampler_carries_its_networks_to_half_a_step_of_255_in_a_row():
+    flow, vae = makers()
+    carried = sampler().networks()
+    pairs = [(flow, carried[0]), (vae.decoder, carried[1].decoder)]
+    for net, found in pairs:
+        for p, q in zip(net.parameters(), found.parameters()):
+            rows = p.flatten(1) if p.ndim > 1 else p[:, None]
+            most = rows.abs().amax(1) / 254 if p.ndim > 1 else p.abs() / 1024
+            gap = (p - q.float()).flatten(1) if p.ndim > 1 else (p - q.float())[:, None]
+            assert (gap.abs().amax(1) <= 1.01 * most).all()
+    torch.testing.assert_close(vae.spread, carried[1].spread.float(), rtol=1e-3, atol=0)
+
+
+def test_a_sampler_shows_the_digit_that_the_networks_it_carries_make():
+    figure = sampler(label="7", guidance=2.0, method="heun", steps=4)
+    made = figure.solution()
+    flow, vae = figure.networks()
+    f = Guided(flow, torch.tensor([7]), 2.0)
+    y = sample_ode(f, made.noise[None], method="heun", step_size=0.25)
+    torch.testing.assert_close(made.solve.ys[-1], y[0])
+    torch.testing.assert_close(made.image, vae.images(y)[0, 0])
+    assert made.solve.nfe == 8
+    assert torch.equal(made.state, made.guess)
+
+
+@pytest.mark.parametrize("method", ["heun", "dopri5"])
+def test_the_moment_of_a_sampler_is_on_the_way_and_its_guess_on_a_straight_line(method):
+    figure = sampler(method=method, steps=4, rtol=1e-4, moment=0.0)
+    begun = figure.solution()
+    torch.testing.assert_close(begun.state, begun.noise)
+    flow, _ = figure.networks()
+    f = Guided(flow, torch.tensor([3]), 1.5)
+    speed = f(torch.tensor(0.0).double(), begun.noise[None])[0]
+    torch.testing.assert_close(begun.guess, begun.noise + speed)
+    figure.moment = 1.0
+    there = figure.solution()
+    torch.testing.assert_close(there.state, there.solve.ys[-1])
+    figure.moment = 0.999
+    torch.testing.assert_close(figure.solution().state, there.state, rtol=0, atol=0.05)
+    assert figure.solution().solve.nfe == there.solve.nfe
+
+
+def test_the_noise_of_a_sampler_lies_in_a_plane_with_the_length_that_its_place_has():
+    figure = sampler(seed=3)
+    first = figure.noise()
+    figure.at = [0.0, 4.0]
+    second = figure.noise()
+    figure.at = [-3.0, 4.0]
+    torch.testing.assert_close(figure.noise(), -0.75 * first + second)
+    assert first.norm().item() == pytest.approx(4.0)
+    assert (first @ second).abs().item() < 1e-12
+    figure.seed = 4
+    assert figure.noise().norm().item() == pytest.approx(5.0)
+    assert (figure.noise() - second).norm() > 1
+
+
+def test_a_mix_of_two_classes_begins_and_ends_with_them():
+    figure = sampler(label="1", other="4", mix=0.0)
+    ends = [figure.solution().state]
+    figure.mix = 1.0
+    ends.append(figure.solution().state)
+    for label, end in zip("14", ends):
+        assert torch.equal(sampler(label=label, other="9").solution().state, end)
+    assert not torch.equal(*ends)
+
+
+def test_the_grid_of_a_sampler_has_the_digits_of_single_figures():
+    figure = sampler(grid="classes", other="5", mix=0.4)
+    many = figure.images()
+    assert many.shape == (10, 28, 28)
+    alone = sampler(label="6").solution().image
+    torch.testing.assert_close(many[6], alone)
+    figure.grid = "walk"
+    first = figure.solution().image
+    torch.testing.assert_close(figure.images()[0], first)
+    figure.at = [0.0, 4.0]
+    torch.testing.assert_close(figure.images()[9], figure.solution().image)
+    figure.grid = "noises"
+    assert torch.pdist(figure.images().flatten(1)).min() > 0.01
+    figure.grid = "none"
+    with pytest.raises(ValueError, match="grid must be one of"):
+        figure.images()
+
+
+def test_a_sampler_refuses_networks_that_the_browser_cannot_evaluate():
+    flow, vae = makers()
+    with pytest.raises(TypeError, match=r"flow must be .*LabelledVelocity, got Linear"):
+        DigitSampler(nn.Linear(1, 1), vae)
+    with pytest.raises(ValueError, match=r"digit_velocity\(\): read.weight must be"):
+        DigitSampler(LabelledVelocity(16, 10, width=8), vae)
+    with pytest.raises(TypeError, match=r"vae must be .*DigitVAE"):
+        DigitSampler(flow, flow)
+
+
 # --- what the traits allow ------------------------------------------------------------
 
 
@@ -337,6 +443,18 @@ def test_a_digit_figure_refuses_a_model_the_browser_cannot_evaluate():
         (density, "weights", ["AAAA"], "base64"),
         (density, "snapshot", 1, "from 0 to 0"),
         (density, "particles", ["", ""], "read-only"),
+        (sampler, "label", "10", "none"),
+        (sampler, "other", 3, "9"),
+        (sampler, "mix", 1.01, "from 0 to 1"),
+        (sampler, "guidance", -1.0, "from 0 to 6"),
+        (sampler, "steps", 0, "from 1 to 32"),
+        (sampler, "steps", 2.5, "steps"),
+        (sampler, "rtol", 0.5, "from 1e-05 to 0.1"),
+        (sampler, "seed", 10_000, "from 0 to 9999"),
+        (sampler, "at", [1.0], "at"),
+        (sampler, "moment", float("nan"), "from 0 to 1"),
+        (sampler, "grid", "all", "classes"),
+        (sampler, "weights", ("", ""), "read-only"),
         (latent, "share", 1.2, "from 0 to 1"),
         (latent, "share", float("nan"), "from 0 to 1"),
         (latent, "shift", [0.0], "shift"),

@@ -37,6 +37,7 @@ TALL = {
     "tolerance-explorer": "54rem",
     "step-explorer": "64rem",
     "train-explorer": "92rem",
+    "digit-sampler": "68rem",
 }
 INDEX = """\
 <!doctype html>

@@ -62,7 +62,7 @@ ORDER = (
     "widgets.traits",
     "widgets.figure",
     "widgets.adjoint widgets.digit widgets.field widgets.latent widgets.particles "
-    "widgets.step widgets.step_size widgets.tolerance widgets.train",
+    "widgets.sampler widgets.step widgets.step_size widgets.tolerance widgets.train",
     "widgets",
     "checks.check",
     "checks",

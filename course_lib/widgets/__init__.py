@@ -6,6 +6,7 @@ from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
+from course_lib.widgets.sampler import DigitSampler, SampledDigit
 from course_lib.widgets.step import StepAttempt, StepExplorer
 from course_lib.widgets.step_size import StepSizeExplorer
 from course_lib.widgets.tolerance import ToleranceExplorer
@@ -16,11 +17,13 @@ __all__ = [
     "AdjointSolution",
     "DensityFlowExplorer",
     "DigitDepthExplorer",
+    "DigitSampler",
     "DigitSolution",
     "FlowExplorer",
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",
+    "SampledDigit",
     "StepAttempt",
     "StepExplorer",
     "StepSizeExplorer",

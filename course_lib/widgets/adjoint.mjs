@@ -13,7 +13,8 @@ import {
   short,
   slider,
 } from "./page/frame.mjs";
-import { handle, Plot } from "./page/plot.mjs";
+import { handle } from "./page/handle.mjs";
+import { Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, norm, reference, solve } from "./page/rk.mjs";
 import { augmented, FIELDS, halves, PLANE, PULLBACKS } from "./page/systems.mjs";
 import { SYSTEMS } from "./page/tables.mjs";

@@ -1,8 +1,8 @@
 // DigitDepthExplorer: the ODE block and the head of a digit classifier, solved in the page.
 import { choice, element, frame, legend, memo, short, slider } from "./page/frame.mjs";
-import { decode } from "./page/network.mjs";
 import { GAP, Plot, text } from "./page/plot.mjs";
 import { endOf, solve } from "./page/rk.mjs";
+import { decode } from "./page/wire.mjs";
 
 /** @import { RenderProps } from "@anywidget/types" */
 /** @import { Memo } from "./page/frame.mjs" */

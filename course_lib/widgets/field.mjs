@@ -1,9 +1,10 @@
 // FlowExplorer: the field of a trained network, and the paths along it.
 import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
+import { handle } from "./page/handle.mjs";
 import { networkField } from "./page/network.mjs";
 import { account, trace } from "./page/paths.mjs";
 import { plays } from "./page/play.mjs";
-import { GAP, handle, Plot } from "./page/plot.mjs";
+import { GAP, Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
 import { solverControls } from "./page/solver_controls.mjs";
 import { strokes } from "./page/strokes.mjs";

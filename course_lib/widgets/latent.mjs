@@ -1,9 +1,10 @@
 // LatentExplorer: a point of a latent space, its path along the field, the decoded curve.
 import { clamp, coordinate, frame, legend, memo, put, short, slider } from "./page/frame.mjs";
+import { handle } from "./page/handle.mjs";
 import { mlpField, networkField } from "./page/network.mjs";
 import { account, trace } from "./page/paths.mjs";
 import { plays } from "./page/play.mjs";
-import { GAP, handle, Plot } from "./page/plot.mjs";
+import { GAP, Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
 import { solverControls } from "./page/solver_controls.mjs";
 

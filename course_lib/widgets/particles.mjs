@@ -2,12 +2,13 @@
 
 import { sample } from "./page/dense.mjs";
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
-import { decode, networkField } from "./page/network.mjs";
+import { networkField } from "./page/network.mjs";
 import { effort } from "./page/paths.mjs";
 import { plays } from "./page/play.mjs";
 import { GAP, Plot } from "./page/plot.mjs";
 import { distance, reference, rkStep, solve } from "./page/rk.mjs";
 import { FIXED, MAX_STEPS } from "./page/tables.mjs";
+import { decode } from "./page/wire.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */
 /** @import { Figure, Memo } from "./page/frame.mjs" */

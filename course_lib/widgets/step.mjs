@@ -13,8 +13,9 @@ import {
   short,
   slider,
 } from "./page/frame.mjs";
+import { handle } from "./page/handle.mjs";
 import { plays } from "./page/play.mjs";
-import { handle, Plot } from "./page/plot.mjs";
+import { Plot } from "./page/plot.mjs";
 import { advance, endOf, estimate, factor, norm, reference, solve } from "./page/rk.mjs";
 import { solverControls, solverSettings } from "./page/solver_controls.mjs";
 import { strokes } from "./page/strokes.mjs";

@@ -1,6 +1,7 @@
 // What is between the traits of a TrainExplorer and the training in its worker.
-import { decode } from "./page/network.mjs";
+
 import { connect } from "./page/session.mjs";
+import { decode } from "./page/wire.mjs";
 import { encode, keysOf, savedIn, setupOf } from "./train_setup.mjs";
 
 /** @import { AnyModel } from "@anywidget/types" */

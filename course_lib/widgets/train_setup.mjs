@@ -1,6 +1,7 @@
 // From the traits of a TrainExplorer to what is trained, and back. No DOM here.
-import { decode } from "./page/network.mjs";
+
 import { solverSettings } from "./page/solver_controls.mjs";
+import { decode } from "./page/wire.mjs";
 
 /** @import { Training } from "./page/descent.mjs" */
 /** @import { Recipe, Rows } from "./page/learner.mjs" */

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cases, close, script } from "./course.mjs";
 
-const { batchOf, begin, descend, numbers, pick } = await script("page/descent.mjs");
+const { numbers } = await script("page/chance.mjs");
+const { batchOf, begin, descend, pick } = await script("page/descent.mjs");
 const { judge, lossAndGradient, planOf } = await script("page/learner.mjs");
 
 const taken = ({ x, y, ...rows }) => ({

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cases, close, script } from "./course.mjs";
 
-const { ACTIVATIONS, decode, linear, mlpField, networkField } = await script("page/network.mjs");
+const { ACTIVATIONS, linear, mlpField, networkField } = await script("page/network.mjs");
+const { decode } = await script("page/wire.mjs");
 
 test("a network's field is the one PyTorch computes", () => {
   for (const { points, ...network } of cases.networks) {

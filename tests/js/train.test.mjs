@@ -7,7 +7,7 @@ const { planOf } = await script("page/learner.mjs");
 const { Session } = await script("page/session.mjs");
 const { crossings, folds, LATTICE, pictureOf, swapped, Trainer } = await script("page/trainer.mjs");
 const { encode, keysOf, savedIn, setupOf } = await script("train_setup.mjs");
-const { decode } = await script("page/network.mjs");
+const { decode } = await script("page/wire.mjs");
 
 const getter = (traits, changes) => (name) => ({ ...traits, ...changes })[name];
 

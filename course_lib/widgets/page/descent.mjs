@@ -1,5 +1,6 @@
 // From a gradient to the next weights: torch.optim's SGD and Adam, the order of the rows and
 // the first weights, drawn from a seed as course_lib/widgets/learner.py draws them. No DOM.
+import { numbers } from "./chance.mjs";
 
 /** @import { Plan, Rows } from "./learner.mjs" */
 
@@ -38,20 +39,6 @@ export function descend(training, grad, { optimizer, lr, trained }) {
 }
 
 // --- chance ----------------------------------------------------------------------------
-
-/**
- * Numbers from 0 up to 1 from a seed: the generator mulberry32.
- * @param {number} seed
- */
-export function numbers(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let z = Math.imul(state ^ (state >>> 15), state | 1);
-    z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /**
  * The first weights of a model: as nn.Linear draws them, evenly within 1 / √inputs.

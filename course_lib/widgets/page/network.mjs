@@ -1,4 +1,5 @@
 // A trained network as a field: course_lib.models.MLPDynamics in plain arrays. No DOM here.
+import { decode } from "./wire.mjs";
 
 /** @import { Field } from "./rk.mjs" */
 
@@ -51,12 +52,6 @@ export const ACTIVATIONS = {
  * @typedef {{ W: Float64Array, b: Float64Array, inputs: number, outputs: number,
  *   out: Float64Array }} Layer
  */
-
-/**
- * The bytes that a text carries as base64.
- * @param {string} text
- */
-export const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 
 /**
  * out = W x + b, four rows at a time: they share each x, and their sums do not wait for

@@ -1,5 +1,6 @@
 // Plots: axes, lines, dots and points to drag.
-import { clamp, element, fill, memo, shape, short, tidy, unique } from "./frame.mjs";
+import { element, fill, memo, shape, short, tidy, unique } from "./frame.mjs";
+import { pixel } from "./handle.mjs";
 
 /** @import { Figure, Memo } from "./frame.mjs" */
 /** @import { Vector } from "./rk.mjs" */
@@ -153,12 +154,6 @@ export class Plot {
 }
 
 /**
- * A number of pixels, to a tenth.
- * @param {number} v
- */
-const pixel = (v) => Math.round(v * 10) / 10;
-
-/**
  * Far outside the window a renderer loses precision: hold the pen nearby; what is no number
  * is out there too.
  * @param {number} v
@@ -299,41 +294,4 @@ export function ticks(a, b, n, log = false) {
 function integers(a, b) {
   const [first, last] = [Math.ceil(a - 1e-9), Math.floor(b + 1e-9)];
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
-}
-
-// --- a point to drag -------------------------------------------------------------------
-
-/**
- * A point of the plot that pointer and touch can move; sliders do the same by keyboard.
- * @param {Plot} plot
- * @param {string} style
- * @param {{ at: () => Vector, move: (x: number, y: number) => void }} place where it is,
- *   and what to do with a new place
- * @returns {() => void} puts it where it is now
- */
-export function handle(plot, style, { at, move }) {
-  const ring = shape("circle", { r: 22, class: "live-reach" });
-  const dot = shape("circle", { r: 7, class: `live-handle ${style}` });
-  const group = shape("g", { class: "live-drag" }, ring, dot);
-  plot.above.append(group);
-  group.addEventListener("pointerdown", (event) => {
-    group.setPointerCapture(event.pointerId);
-    event.preventDefault();
-  });
-  // touch-action alone does not keep Chromium from scrolling under an SVG group.
-  group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
-  group.addEventListener("pointermove", (event) => {
-    if (!group.hasPointerCapture(event.pointerId)) return;
-    const box = plot.svg.getBoundingClientRect();
-    const ratio = plot.svg.viewBox.baseVal.width / box.width;
-    // A point that leaves the plot could not be taken back.
-    const { left, right, top, bottom } = plot.area;
-    const px = clamp((event.clientX - box.left) * ratio, left, right);
-    const py = clamp((event.clientY - box.top) * ratio, top, bottom);
-    move(tidy(plot.x.inverse(px)), tidy(plot.y.inverse(py)));
-  });
-  return () => {
-    const [x, y] = at();
-    group.setAttribute("transform", `translate(${pixel(plot.x(x))} ${pixel(plot.y(y))})`);
-  };
 }

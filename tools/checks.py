@@ -23,6 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from course_lib.checks import script_of_checks, style_of_checks
+from tools.gallery import PLAYGROUND
 from tools.reading import raw, table
 
 CHECK = re.compile(
@@ -61,14 +62,15 @@ class CheckList(SphinxDirective):
         """Return it; a build with the same notebooks makes the same."""
         source = Path(self.env.srcdir)
         rows, _, told = table(source)
+        pages = {row.page: f"{n} {told[n].title}" for n, row in rows.items()}
         parts = []
-        for number, row in rows.items():
-            path = source / f"{row.page}.ipynb"
+        for page, title in (pages | {PLAYGROUND: "Playground"}).items():
+            path = source / f"{page}.ipynb"
             self.env.note_dependency(str(path))
             found = list(checks_in(nbformat.read(path, as_version=4)))
             if found:
-                title = html.escape(f"{number} {told[number].title}")
-                items = "".join(item(row.page, *check) for check in found)
+                title = html.escape(title)
+                items = "".join(item(page, *check) for check in found)
                 parts.append(f"<p><strong>{title}</strong></p><ol>{items}</ol>")
         box = f'<div class="check-overview">{"".join(parts)}</div>'
         return [raw(box + LOADED.format("../"))]

@@ -37,7 +37,7 @@ from course_lib.widgets.page.module import module
 
 __all__ = ["Check", "goal", "number", "predict", "script_of_checks", "style_of_checks"]
 
-NAME = re.compile(r"\d\d[a-z]?-[a-z0-9]+(-[a-z0-9]+)*")
+NAME = re.compile(r"(\d\d[a-z]?|playground)(-[a-z0-9]+)+")
 SIGNS = ("=", "!=", "<", "<=", ">", ">=")
 PARTS = 10  # of the grid in a tolerance
 NEARLY = 3  # tolerances off, and an answer is called nearly right
@@ -54,7 +54,7 @@ class Check:
 
     Attributes
     ----------
-    name : str, the chapter's number and a word or two: '02-stable-step'
+    name : str, the chapter's number or 'playground', and a word or two: '02-stable-step'
     question : str
     kind : str, 'number', 'predict' or 'goal'
     parts : tuple of str, the choices of a prediction or the steps of a goal
@@ -273,8 +273,8 @@ def _made(
 ) -> Check:
     if not NAME.fullmatch(name):
         raise ValueError(
-            "name must be the chapter's number and words in small letters, as in "
-            f"'02-stable-step'; got {name!r}"
+            "name must be the chapter's number, or playground, and words in small letters, "
+            f"as in '02-stable-step'; got {name!r}"
         )
     text = json.dumps(told, ensure_ascii=False)
     hidden = base64.b64encode(text.encode()).decode()

@@ -43,11 +43,11 @@ def drawn(source: str, package: Mapping[str, str]) -> str:
     """
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
-    if any(isinstance(node, DEFINES) for node in nodes):
-        return ""
     last = called(getattr(tree.body[-1], "value", None)) if tree.body else ""
     if last in CHECKS:
         return CHECKS[last]
+    if any(isinstance(node, DEFINES) for node in nodes):
+        return ""
     for name, dot, rest in {called(node).partition(".") for node in nodes}:
         if name in package and not is_arithmetic(f"{package[name]}{dot}{rest}"):
             return ""

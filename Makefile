@@ -15,7 +15,7 @@ EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LO
 EXECUTED += _build/executed/playground.ipynb
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml _chapters.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
-READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py numbering.py practice.py gallery.py)
+READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py numbering.py practice.py gallery.py checks.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help book serve lab test lint scripts tidy bench teach posters pdf zip site plain links audit colab-check clean no-npm

@@ -25,7 +25,7 @@ from course_lib.solvers import (
     solve,
     weighted_sum,
 )
-from course_lib.solvers.steps import over_tolerance
+from course_lib.solvers.steps import over_tolerance, to_float
 from course_lib.systems import SYSTEMS
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.page.module import PLANE, module, style
@@ -33,7 +33,10 @@ from course_lib.widgets.traits import Point, Positive, Whole
 
 __all__ = ["StepAttempt", "StepExplorer", "line_of", "listed"]
 
-LISTINGS = {"adaptive": (rk_step, adaptive_steps), "fixed": (rk_step, fixed_steps)}
+LISTINGS: dict[str, tuple[Callable, ...]] = {
+    "adaptive": (rk_step, adaptive_steps),
+    "fixed": (rk_step, fixed_steps),
+}
 # What does the work of each moment: a function, and how its lines begin.
 WORK: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "first": (
@@ -178,11 +181,13 @@ class StepExplorer(LiveFigure):
         return flow.slope, t1, torch.stack((end, lam)), t0
 
     def _fixed(self) -> Iterator[StepAttempt]:
-        f, *where = self._task()
+        f, t, y, t_end = self._task()
         settings = Settings(method=self.method, step_size=self.step_size)
-        for step in fixed_steps(f, *where, settings):
-            tried = _flat(step.y, step.y_next, torch.stack(step.stages))
-            yield StepAttempt(step.t, step.h, *tried, None, None, True, self.step_size)
+        for step in fixed_steps(f, t, y, t_end, settings):
+            t, h = to_float(step.t), to_float(step.h)
+            y, y_next = step.y.flatten(), step.y_next.flatten()
+            stages = torch.stack(step.stages).flatten(1)
+            yield StepAttempt(t, h, y, y_next, stages, None, None, True, self.step_size)
 
     def _adaptive(self) -> Iterator[StepAttempt]:
         """Yield what `adaptive_steps` tries: `also` hears of every attempt."""
@@ -209,7 +214,7 @@ class StepExplorer(LiveFigure):
                 yield _tried(f, step.t, step.y, sign * size, settings, accepted, after)
 
 
-def _tried(f, t, y, h, settings, accepted, h_next) -> StepAttempt:
+def _tried(f, t, y, h: float, settings, accepted: bool, h_next: float) -> StepAttempt:
     """Return an attempt of an adaptive method."""
     tableau = settings.tableau
     y_next, stages = rk_step(f, t, y, h, tableau)
@@ -218,18 +223,17 @@ def _tried(f, t, y, h, settings, accepted, h_next) -> StepAttempt:
         settings.parts, -1
     )
     ratio = over.square().mean(1).sqrt().max().item()
-    flat = _flat(y, y_next, torch.stack(stages), error)
-    return StepAttempt(t, h, *flat, ratio, accepted, h_next)
-
-
-def _flat(y: Tensor, y_next: Tensor, stages: Tensor, *more: Tensor) -> list[Tensor]:
-    """Return (y, λ), shape (2, 2), as one vector; what is one stays."""
-    return [
+    return StepAttempt(
+        to_float(t),
+        h,
         y.flatten(),
         y_next.flatten(),
-        stages.flatten(1),
-        *(x.flatten() for x in more),
-    ]
+        torch.stack(stages).flatten(1),
+        error.flatten(),
+        ratio,
+        accepted,
+        h_next,
+    )
 
 
 # --- the lines that do it -------------------------------------------------------------
@@ -242,6 +246,7 @@ def listed(*functions: Callable) -> list[str]:
         text = textwrap.dedent(inspect.getsource(function))
         lines = text.splitlines()
         (node,) = ast.parse(text).body
+        assert isinstance(node, ast.FunctionDef)
         if ast.get_docstring(node) is not None:
             words = node.body[0]
             del lines[words.lineno - 1 : words.end_lineno]

@@ -161,7 +161,7 @@ def source(*parts: type | Callable | ModuleType | str) -> Code:
     ----------
     *parts : classes, functions or modules
         A table has no source of its own and is named instead:
-        ``"course_lib.models.DIGIT_MODELS"``.
+        ``"course_lib.models.classifiers.DIGIT_MODELS"``.
     """
     texts = [
         _assignment(part) if isinstance(part, str) else inspect.getsource(part)

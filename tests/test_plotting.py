@@ -218,7 +218,7 @@ def test_a_module_is_shown_whole_and_a_method_from_the_margin():
 
 
 def test_a_table_is_named_and_shown_from_its_name_to_its_end():
-    table = plotting.source("course_lib.models.DIGIT_MODELS").data
+    table = plotting.source("course_lib.models.classifiers.DIGIT_MODELS").data
     assert table.startswith("DIGIT_MODELS: dict")
     assert table.endswith("\n}\n")
     assert all(f'"{name}"' in table for name in models.DIGIT_MODELS)

@@ -46,6 +46,8 @@ ORDER = (
     "solvers",
     "systems",
     "data",
+    "models.fields models.layers",
+    "models.classifiers",
     "models",
     "latent flows.trace flows.matching",
     "flows.continuous flows.digits flows.planar",

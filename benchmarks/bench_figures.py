@@ -35,7 +35,13 @@ from torch import nn
 
 from course_lib import data, flows, latent, widgets
 from course_lib.measuring import processor
-from course_lib.models import MLPDynamics, digit_odenet
+from course_lib.models import (
+    HamiltonianField,
+    MLPDynamics,
+    ScalarNetwork,
+    SeparableEnergy,
+    digit_odenet,
+)
 from course_lib.records import load_model, report
 from course_lib.widgets.page.html import page_of
 from tools.browser import find
@@ -127,6 +133,16 @@ def sampler() -> widgets.DigitSampler:
     return widgets.DigitSampler(flow, vae, steps=10)
 
 
+def pendulum() -> widgets.PendulumExplorer:
+    """Make a figure of networks as large as in the book; its steps are many."""
+    torch.manual_seed(0)
+    energy = SeparableEnergy(ScalarNetwork(1, (32,)), ScalarNetwork(1, (32,)))
+    f = MLPDynamics(2, (32, 32))
+    return widgets.PendulumExplorer(
+        f, HamiltonianField(energy), field="hamiltonian", method="rk4", t_end=200.0
+    )
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 # What follows the hand within one refresh of a screen (16 ms), or two where a network is
 # solved (33 ms), moves with it. The digits' network is convolutional: 0.3 s, a pause.
@@ -162,6 +178,7 @@ CASES = {
     # Twenty pictures a second: the digit still follows the hand.
     "sampler: noise": Case(sampler, "Noise ₁", 50),
     "sampler: t": Case(sampler, "Time t", 50),
+    "pendulum: h": Case(pendulum, "Step size h", 33),
 }
 
 MEASURE = """async ({ label, moves, between }) => {

@@ -5,13 +5,21 @@ from torch import nn
 
 from course_lib.flows import DigitVAE, LabelledVelocity, digit_velocity
 from course_lib.latent import LatentODE
-from course_lib.models import DigitClassifier, MLPDynamics, digit_odenet
+from course_lib.models import (
+    DigitClassifier,
+    HamiltonianField,
+    MLPDynamics,
+    ScalarNetwork,
+    SeparableEnergy,
+    digit_odenet,
+)
 from course_lib.widgets import (
     DensityFlowExplorer,
     DigitDepthExplorer,
     DigitSampler,
     FlowExplorer,
     LatentExplorer,
+    PendulumExplorer,
 )
 
 
@@ -73,3 +81,18 @@ def makers() -> tuple[LabelledVelocity, DigitVAE]:
 
 def sampler(**settings) -> DigitSampler:
     return DigitSampler(*makers(), **settings)
+
+
+def separable(width=6) -> HamiltonianField:
+    """T + V of random weights, from which a pendulum swings to and fro."""
+    torch.manual_seed(width)
+    parts = [ScalarNetwork(1, (width,)) for _ in range(2)]
+    for part in parts:
+        part.net[0].weight.data.uniform_(0.3, 1.0)
+        part.net[0].bias.data.copy_(torch.linspace(-2, 2, width))
+        part.net[2].weight.data.copy_(part.net[0].bias.data[None] / 2)
+    return HamiltonianField(SeparableEnergy(*parts))
+
+
+def swing(f=None, **settings) -> PendulumExplorer:
+    return PendulumExplorer(f or network(), separable(), **settings)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import settle
-from figures import sampler
+from figures import sampler, swing
 
 from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet
@@ -89,6 +89,7 @@ FIGURES = {
     "step back": step_back,
     "digit": digits,
     "sampler": lambda: sampler(mix=0.3, moment=0.6),
+    "pendulum": lambda: swing(field="hamiltonian", method="leapfrog"),
     "flow over a long time": long_flow,
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)

@@ -81,6 +81,14 @@ figures = [
     ),
     widgets.DigitSampler(stored["digit_flow"], stored["digit_vae"]),
     widgets.TrainExplorer(),
+    widgets.PendulumExplorer(
+        field,
+        models.HamiltonianField(
+            models.SeparableEnergy(
+                *(models.ScalarNetwork(1, (8,)) for _ in range(2))
+            )
+        ),
+    ),
 ]
 shown = {type(figure).__name__ for figure in figures}
 kinds = ("Explorer", "Sampler")

@@ -13,7 +13,7 @@ from itertools import product
 
 import torch
 from conftest import ROOT
-from figures import density, digits, flow, latent, network, sampler
+from figures import density, digits, flow, latent, network, sampler, swing
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
@@ -158,6 +158,31 @@ def flight_cases() -> list[dict]:
                 settings=settings_of(method, h),
                 moment=moment,
                 expected=figure.positions().tolist(),
+            )
+        )
+    return rows
+
+
+def swing_cases() -> list[dict]:
+    """Return pendulums by every field and method that fit, with steps that divide the time
+    and steps that do not.
+    """
+    rows = []
+    fields, methods = ("true", "plain", "hamiltonian"), ("euler", "rk4", "leapfrog")
+    for field, method, h in product(fields, methods, (0.25, 0.3)):
+        if (field, method) == ("plain", "leapfrog"):
+            continue
+        figure = swing(field=field, method=method, step_size=h, t_end=8.0)
+        made = figure.solution()
+        rows.append(
+            dict(
+                widths=list(figure.widths),
+                weights=list(figure.weights),
+                field=field,
+                order=some(figure, ("method", "step_size", "t_end", "start")),
+                t=made.t.tolist(),
+                ys=made.ys.tolist(),
+                energy=made.energy.tolist(),
             )
         )
     return rows
@@ -461,6 +486,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "flights": flight_cases(),
         "walks": latent_cases(),
         "samples": sample_cases(),
+        "swings": swing_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

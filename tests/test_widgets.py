@@ -17,13 +17,24 @@ from figures import (
     makers,
     network,
     sampler,
+    separable,
+    swing,
 )
 from torch import nn
 from traitlets import TraitError
 
 from course_lib.flows import Guided, LabelledVelocity, sample_ode
 from course_lib.latent import LatentRNN
-from course_lib.models import ConvDynamics, MLPDynamics, digit_model, digit_odenet
+from course_lib.models import (
+    ConvDynamics,
+    HamiltonianField,
+    MLPDynamics,
+    ScalarNetwork,
+    SeparableEnergy,
+    digit_model,
+    digit_odenet,
+    pendulum_energy,
+)
 from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
@@ -31,6 +42,7 @@ from course_lib.widgets import (
     DigitDepthExplorer,
     DigitSampler,
     FlowExplorer,
+    PendulumExplorer,
     StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
@@ -124,6 +136,50 @@ def test_particles_that_set_out_from_the_data_come_back_as_the_noise_they_were()
 def test_the_noise_of_a_density_figure_is_fixed_by_its_seed():
     first, again, other = (density(seed=seed).particles[0] for seed in (0, 0, 1))
     assert first == again != other
+
+
+@pytest.mark.parametrize("method", ["rk4", "leapfrog"])
+def test_a_pendulum_figure_gives_its_path_and_the_true_energy_in_python(method):
+    made = swing(method=method, step_size=0.05, t_end=10.0).solution()
+    assert made.ys.shape == (201, 2) and made.t[-1] == 10.0
+    torch.testing.assert_close(made.energy, pendulum_energy(made.ys))
+    y0 = torch.tensor([1.8, 0.0], dtype=torch.float64)
+    exact = solve(SYSTEMS["pendulum"].f, y0, made.t, rtol=1e-9, atol=1e-9).ys
+    torch.testing.assert_close(made.ys, exact, rtol=0, atol=5e-3)
+
+
+def test_a_pendulum_figure_carries_both_networks():
+    f, law = network(), separable()
+    figure = PendulumExplorer(f, law)
+    for given, carried in zip((f, law), figure.networks()):
+        for p, q in zip(given.parameters(), carried.parameters(), strict=True):
+            assert torch.equal(p.double(), q)
+    figure.field, figure.method, figure.step_size = "hamiltonian", "leapfrog", 0.1
+    learnt = figure.networks()[1].energy(figure.solution().ys)
+    assert (learnt - learnt[0]).abs().max() < 0.02
+    figure.t_end = 2000.0
+    with pytest.raises(SolverError, match="max_steps"):
+        figure.solution()
+
+
+def test_a_pendulum_figure_refuses_leapfrog_on_a_field_that_does_not_split():
+    with pytest.raises(ValueError, match="field='plain' do not"):
+        swing(field="plain", method="leapfrog").solution()
+
+
+def test_a_pendulum_figure_says_which_networks_it_carries():
+    with pytest.raises(ValueError, match=r"plain must be.*elu"):
+        swing(network(activation=nn.ELU))
+    with pytest.raises(ValueError, match="two ScalarNetwork"):
+        PendulumExplorer(network(), HamiltonianField(ScalarNetwork(2, (4,))))
+    deep = SeparableEnergy(*(ScalarNetwork(1, (4, 4)) for _ in range(2)))
+    with pytest.raises(ValueError, match="two ScalarNetwork"):
+        PendulumExplorer(network(), HamiltonianField(deep))
+    damped = HamiltonianField(separable().energy, friction=0.1)
+    with pytest.raises(ValueError, match="no friction"):
+        PendulumExplorer(network(), damped)
+    with pytest.raises(TraitError, match="an angle and a momentum"):
+        swing(start=(1.0,))
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():

@@ -9,6 +9,7 @@
     python -m tools.pretrain visits --seed 0
     python -m tools.pretrain vae --seed 0 --name digit_vae
     python -m tools.pretrain matching --seed 0 --name digit_flow
+    python -m tools.pretrain physics --seeds 3
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -28,6 +29,7 @@ from tools import (
     train_digits,
     train_fashion,
     train_matching,
+    train_physics,
     train_spirals,
     train_starts,
     train_visits,
@@ -97,13 +99,19 @@ def main() -> None:
     matching.set_defaults(train=train_matching.train_flow, epochs=300, lr=2e-3)
     for command in (vae, matching):
         command.set_defaults(results="flow_matching", by=train_matching.BY)
+    physics = commands.add_parser("physics", help="fields with a law, and plain ones")
+    physics.set_defaults(run=train_physics.run)
+    physics.add_argument("--task", choices=list(train_physics.TASKS))
+    physics.add_argument(
+        "--seeds", type=int, default=3, help="how many, from --seed on"
+    )
     trained = (mnist, spirals, fashion, vae, matching)
     for command in trained:
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (*trained, costs, starts, visits):
+    for command in (*trained, costs, starts, visits, physics):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

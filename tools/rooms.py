@@ -46,7 +46,7 @@ ORDER = (
     "solvers",
     "systems",
     "data",
-    "models.fields models.layers",
+    "models.fields models.layers models.physics",
     "models.classifiers",
     "models",
     "latent flows.trace flows.matching",
@@ -64,7 +64,8 @@ ORDER = (
     "widgets.traits",
     "widgets.figure",
     "widgets.adjoint widgets.digit widgets.field widgets.latent widgets.particles "
-    "widgets.sampler widgets.step widgets.step_size widgets.tolerance widgets.train",
+    "widgets.pendulum widgets.sampler widgets.step widgets.step_size "
+    "widgets.tolerance widgets.train",
     "widgets",
     "checks.check",
     "checks",

@@ -6,6 +6,7 @@ from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
+from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
 from course_lib.widgets.sampler import DigitSampler, SampledDigit
 from course_lib.widgets.step import StepAttempt, StepExplorer
 from course_lib.widgets.step_size import StepSizeExplorer
@@ -23,6 +24,8 @@ __all__ = [
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",
+    "PendulumExplorer",
+    "PendulumSolution",
     "SampledDigit",
     "StepAttempt",
     "StepExplorer",

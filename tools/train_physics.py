@@ -266,7 +266,6 @@ def trained(name: str, noise: float, source: str, model: str, seed: int) -> dict
     history = learn(f, TASKS[name], seed, noise, source)
     return records.made(
         **{"task": name, "noise": noise, "from": source, "model": model, "seed": seed},
-        seconds=round(history.seconds, 1),
         cpu_seconds=round(time.process_time() - start, 1),
         steps=len(history.losses),
         parameters=measuring.count_parameters(f),

@@ -10,12 +10,14 @@ import {
   short,
   slider,
 } from "./page/frame.mjs";
-import { ACTIVATIONS, decode, mlpField } from "./page/network.mjs";
+import { handle } from "./page/handle.mjs";
+import { ACTIVATIONS, mlpField } from "./page/network.mjs";
 import { plays } from "./page/play.mjs";
-import { GAP, handle, Plot } from "./page/plot.mjs";
+import { GAP, Plot } from "./page/plot.mjs";
 import { linspace, solve } from "./page/rk.mjs";
 import { FIELDS } from "./page/systems.mjs";
 import { FIXED, MAX_STEPS, METHODS } from "./page/tables.mjs";
+import { decode } from "./page/wire.mjs";
 
 /** @import { AnyModel, RenderProps } from "@anywidget/types" */
 /** @import { Figure, Memo } from "./page/frame.mjs" */

@@ -18,6 +18,7 @@ from course_lib.flows import (
     GaussianMixture,
     Guided,
     LabelledVelocity,
+    PixelVelocity,
 )
 from course_lib.models import MLPDynamics
 
@@ -383,6 +384,35 @@ def test_the_velocity_takes_one_time_or_one_for_each_row():
     torch.testing.assert_close(f(torch.full((4, 1), 0.3), y, labels), one)
     assert not torch.equal(f(torch.tensor(0.4), y, labels), one)
     assert not torch.equal(f(torch.tensor(0.3), y, labels.flip(0)), one)
+
+
+def test_the_velocity_among_pixels_takes_one_time_or_one_for_each_image():
+    torch.manual_seed(0)
+    f = PixelVelocity(2, fine=8, coarse=16, blocks=1, told=8)
+    y, labels = torch.randn(4, 1, 28, 28), torch.tensor([0, 1, 2, 0])
+    one = f(torch.tensor(0.3), y, labels)
+    assert one.shape == y.shape
+    torch.testing.assert_close(f(torch.full((4, 1, 1, 1), 0.3), y, labels), one)
+    assert not torch.equal(f(torch.tensor(0.4), y, labels), one)
+    assert not torch.equal(f(torch.tensor(0.3), y, labels.flip(0)), one)
+
+
+def test_images_are_whole_again_after_the_scale_of_the_flow():
+    images = torch.rand(3, 1, 28, 28)
+    y = PixelVelocity.standardised(images)
+    torch.testing.assert_close(PixelVelocity.images(y), images)
+    assert PixelVelocity.images(3 * y).unique()[[0, -1]].tolist() == [0, 1]
+
+
+def test_waves_of_time_turn_from_a_quarter_to_almost_three_times():
+    waves = flows.TimeWaves()
+    found = waves(torch.tensor([[0.0], [1.0]]), torch.zeros(2, 3))
+    assert found.shape == (2, 16)
+    torch.testing.assert_close(found[0], torch.tensor(8 * [0.0] + 8 * [1.0]))
+    torch.testing.assert_close(
+        found[1, [0, 8]], torch.tensor([1.0, 0.0]), atol=1e-6, rtol=0
+    )
+    assert waves.angular[-1].item() == pytest.approx(2 * math.pi * 2**1.5)
 
 
 def test_the_autoencoder_notes_where_its_codes_are():

@@ -53,6 +53,7 @@ stored = {
     "diverse_late_ode": latent.LatentODE(latent=8, hidden=96, width=96),
     "digit_vae": flows.DigitVAE(),
     "digit_flow": flows.digit_velocity(),
+    "digit_pixels": flows.pixel_velocity(),
 }
 assert stored.keys() == {path.stem for path in records.WEIGHTS.glob("*.safetensors")}
 for name, model in stored.items():

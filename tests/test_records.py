@@ -140,6 +140,7 @@ def test_an_unknown_name_is_answered_with_the_stored_ones(there, listed):
 
 EVALUATED = {
     "digit_flow",
+    "digit_pixels",
     "digit_vae",
     "diverse_late_ode",
     "diverse_latent_ode",
@@ -278,6 +279,23 @@ def test_the_stored_flow_makes_digits_as_well_as_its_record_says(judge):
     assert row["calls"] == 8
     assert row["accuracy"] >= 0.99
     assert measuring.count_parameters(f) == record["parameters"]
+
+
+def test_the_stored_flow_among_pixels_does_what_its_record_says(judge):
+    f = flows.pixel_velocity()
+    record = records.load_model(f, "digit_pixels")
+    assert measuring.count_parameters(f) == record["parameters"] <= 500_000
+    f.eval().requires_grad_(False)
+    wanted = dict(guidance=1.0, method="euler", steps=8)
+    (row,) = (row for row in record["samples"] if row | wanted == row)
+    z = train_matching.noise(1, 28, 28)
+    pictures, calls = train_matching.made(
+        f, f.images, z, 1.0, method="euler", step_size=0.125
+    )
+    found = judge.says(pictures, train_matching.labels_of(z))
+    for key, value in found.items():
+        assert value == pytest.approx(row[key], abs=0.003, rel=0.02)
+    assert calls == row["calls"]
 
 
 def test_autoencoder_and_flow_take_less_than_a_megabyte_together():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def few(monkeypatch):
     digits = data.ImageSet(images, torch.arange(40) % 10, "forty")
     monkeypatch.setattr(data, "mnist", lambda train: digits)
     monkeypatch.setattr(train_matching, "floors", lambda vae, digits: {"looked": 1})
-    monkeypatch.setattr(train_matching, "judged", lambda vae, f: [])
+    monkeypatch.setattr(train_matching, "judged", lambda *_: {"nearest": {}})
     return digits
 
 
@@ -49,7 +50,8 @@ def test_what_is_stored_of_a_flow_is_the_average_of_its_weights(few, monkeypatch
     # One batch: the average has seen the weights before the step alone.
     for key, value in f.state_dict().items():
         assert torch.equal(value, start[key].half()), key
-    assert found["model"] == "latent flow" and found["test"] == "forty"
+    assert found["model"] == "latent flow"
+    assert found["nearest"].keys() == {"decoded test images"}
 
 
 def test_a_batch_draws_its_codes_and_drops_some_labels():
@@ -71,17 +73,41 @@ def test_a_batch_draws_its_codes_and_drops_some_labels():
     assert loss.item() == pytest.approx(2 * 16, rel=0.1)  # noise less a normal code
 
 
-def test_every_way_to_sample_is_compared_at_one_guidance_and_one_way_at_all():
-    about = {
-        w: [way for way, _ in train_matching.ways(w)] for w in train_matching.GUIDANCE
-    }
-    methods = {way["method"] for way in about[train_matching.EVERY]}
-    assert methods == {"euler", "heun", "rk4", "dopri5"}
-    for ways in about.values():
-        assert dict(method="heun", steps=8) in ways
-    for way, settings in train_matching.ways(train_matching.EVERY):
-        if "steps" in way:
-            assert settings == dict(method=way["method"], step_size=1 / way["steps"])
+def test_every_solver_is_compared_and_steps_of_equal_length_fill_the_time():
+    ways = train_matching.ways()
+    assert {about["method"] for about, _ in ways} == {"euler", "heun", "rk4", "dopri5"}
+    for about, settings in ways:
+        if "steps" in about:
+            step = dict(method=about["method"], step_size=1 / about["steps"])
+            assert settings == step
+
+
+class Label(nn.Module):
+    """Each label has its speed; none has speed 0."""
+
+    classes = 10
+
+    def forward(self, t, y, labels):
+        return torch.where(labels < 10, labels, 0).to(y)[:, None].expand_as(y)
+
+
+@pytest.mark.parametrize(("weight", "calls"), [(1.0, 4), (1.5, 8)])
+def test_guidance_doubles_the_evaluations_that_are_counted(weight, calls):
+    z = train_matching.noise(2)
+    ends, found = train_matching.made(
+        Label(), lambda y: y, z, weight, method="heun", step_size=0.5
+    )
+    assert found == calls
+    moved = weight * train_matching.labels_of(z)[:, None]
+    torch.testing.assert_close(ends, z + moved)
+
+
+def test_the_nearest_images_of_training_images_are_themselves(few):
+    same = train_matching.nearest(few.images)
+    assert max(same.values()) < 1e-3
+    brighter = few.images + 0.1
+    far = train_matching.nearest(brighter)
+    assert far == pytest.approx(dict.fromkeys(far, 2.8), rel=1e-3)  # 0.1 √784
 
 
 def test_the_spread_within_a_class_sees_neither_other_classes_nor_what_is_misread():
@@ -95,6 +121,8 @@ def test_the_spread_within_a_class_sees_neither_other_classes_nor_what_is_misrea
     read[:20], features[:20] = 10, 1000.0
     strangers = train_matching.spread_within(features, labels, read)
     assert strangers == pytest.approx(near, rel=0.1)
+    few = train_matching.spread_within(features, labels, torch.zeros_like(labels))
+    assert math.isnan(few)  # nine classes have none
 
 
 def test_the_recorded_flows_are_three_seeds_of_one_recipe_judged_in_the_same_ways():
@@ -104,10 +132,14 @@ def test_the_recorded_flows_are_three_seeds_of_one_recipe_judged_in_the_same_way
     assert [run["seed"] for run in runs] == [0, 1, 2]
     assert len({(run["recipe"], run["epochs"], run["test"]) for run in runs}) == 1
     about = ("guidance", "method", "steps", "tolerance", "calls")
-    ways = {
-        str([[s.get(key) for key in about] for s in run["samples"]]) for run in runs
-    }
-    assert len(ways) == 1
+    every, *fewer = (
+        {tuple(s.get(key) for key in about) for s in run["samples"]} for run in runs
+    )
+    ways = [way for way, _ in train_matching.ways()]
+    assert len(every) == len(train_matching.GUIDANCE) * len(ways)
+    assert all(some <= every for some in fewer)  # recorded when fewer were asked for
+    for weight, count in ((1.0, 5), (1.5, len(ways)), (2.0, 1), (3.0, 1)):
+        assert all(sum(w == weight for w, *_ in some) >= count for some in fewer)
     assert vae["test"] == runs[0]["test"]
     assert vae["real"]["distance"] < vae["decoded"]["distance"]
     for run in runs:

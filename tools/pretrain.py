@@ -9,6 +9,7 @@
     python -m tools.pretrain visits --seed 0
     python -m tools.pretrain vae --seed 0 --name digit_vae
     python -m tools.pretrain matching --seed 0 --name digit_flow
+    python -m tools.pretrain pixels --seed 0 --name digit_pixels
     python -m tools.pretrain physics --seeds 3
 
 A run records its command, seed, device, wall time and metrics: in the results (see
@@ -30,6 +31,7 @@ from tools import (
     train_fashion,
     train_matching,
     train_physics,
+    train_pixels,
     train_spirals,
     train_starts,
     train_visits,
@@ -97,7 +99,10 @@ def main() -> None:
     vae.set_defaults(train=train_matching.train_vae, epochs=30, lr=3e-3)
     matching = commands.add_parser("matching", help="a flow in the autoencoder's space")
     matching.set_defaults(train=train_matching.train_flow, epochs=300, lr=2e-3)
-    for command in (vae, matching):
+    pixels = commands.add_parser("pixels", help="a flow among the pixels of digits")
+    pixels.set_defaults(train=train_pixels.train, epochs=120, lr=5e-3)
+    pixels.add_argument("--full", action="store_true", help="all 60,000 images")
+    for command in (vae, matching, pixels):
         command.set_defaults(results="flow_matching", by=train_matching.BY)
     physics = commands.add_parser("physics", help="fields with a law, and plain ones")
     physics.set_defaults(run=train_physics.run)
@@ -105,7 +110,7 @@ def main() -> None:
     physics.add_argument(
         "--seeds", type=int, default=3, help="how many, from --seed on"
     )
-    trained = (mnist, spirals, fashion, vae, matching)
+    trained = (mnist, spirals, fashion, vae, matching, pixels)
     for command in trained:
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)

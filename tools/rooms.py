@@ -51,6 +51,7 @@ ORDER = (
     "models",
     "latent flows.trace flows.matching",
     "flows.continuous flows.digits flows.planar",
+    "flows.pixels",
     "flows",
     "training",
     "forecasting measuring",

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -31,8 +33,7 @@ SAMPLES = 2000
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 FIXED = {"euler": (1, 2, 4, 8, 16), "heun": (1, 2, 4, 8), "rk4": (1, 2, 4)}
 TOLERANCES = (1e-2, 1e-4)
-FEW = [("euler", 4), ("euler", 16), ("heun", 2), ("heun", 8)]
-EVERY = 1.5  # the guidance at which all ways to sample are compared
+FINE = dict(method="heun", step_size=1 / 8)  # how samples are made to look for copies
 
 
 # --- trainings ------------------------------------------------------------------------
@@ -97,9 +98,9 @@ def train_flow(
         recipe=f"AdamW {args.lr:g}, one cycle, batches of 256, logit-normal times, "
         "10% of the labels dropped, weights averaged (0.999)",
         stored_as="float16",
-        test=data.mnist(train=False).source,
-        samples=judged(vae, f),
+        **judged(f, vae.images, noise(16)),
     )
+    found["nearest"]["decoded test images"] = nearest(decoded_test(vae))
     return f.half().requires_grad_(), history, found
 
 
@@ -110,6 +111,12 @@ def latent_loss(
     codes = Posterior(mean, log_variance).sample()
     x = vae.standardised(codes)
     return flows.flow_matching_loss(f, x, labels, t=flows.middle_times(x))
+
+
+def decoded_test(vae: DigitVAE) -> Tensor:
+    """The first test images, after encoding and decoding."""
+    images = data.mnist(train=False).images[:SAMPLES]
+    return vae.images(vae.standardised(vae.posteriors(images).mean))
 
 
 def stored_vae() -> DigitVAE:
@@ -150,7 +157,8 @@ class Judge:
 
     def says(self, images: Tensor, labels: Tensor) -> dict:
         """Accuracy, distance from the test images, coverage of the first of them, and the
-        spread within a class of what is read right (1 is that of the test images).
+        spread within a class of what is read right (1 is that of the test images; None if
+        there is none).
         """
         seen, read = self.looked_at(images)
         within = spread_within(seen, labels, read)
@@ -159,7 +167,7 @@ class Judge:
             accuracy=share(read == labels),
             distance=measuring.frechet_distance(seen, self.real),
             coverage=measuring.coverage(self.real[:SAMPLES], seen),
-            spread=within / usual,
+            spread=within / usual if math.isfinite(within) else None,
         )
 
 
@@ -170,9 +178,12 @@ def share(right: Tensor) -> float:
 
 def spread_within(features: Tensor, labels: Tensor, read: Tensor) -> float:
     """The mean over the classes of the summed variances of the features, without what is
-    read otherwise: a few strangers would outweigh all variety.
+    read otherwise: a few strangers would outweigh all variety. Not a number where a class
+    has fewer than two.
     """
     kept = [features[(labels == c) & (read == c)] for c in range(10)]
+    if min(map(len, kept)) < 2:
+        return math.nan
     return torch.stack([part.var(dim=0).sum() for part in kept]).mean().item()
 
 
@@ -196,30 +207,80 @@ def floors(vae: DigitVAE, digits: data.ImageSet) -> dict:
     )
 
 
-def judged(vae: DigitVAE, f: nn.Module) -> list[dict]:
-    """What the judge says of samples from the same noise for each way of sampling."""
+def noise(*point: int) -> Tensor:
+    """The same noise for every flow, shape (SAMPLES, *point)."""
+    return torch.randn(SAMPLES, *point, generator=data.generator(0))
+
+
+def judged(
+    f: nn.Module,
+    images: Callable[[Tensor], Tensor],
+    z: Tensor,
+    weights: Sequence[float] = GUIDANCE,
+) -> dict:
+    """What the judge says of samples from the noise z for each way of sampling, and how
+    near samples come to the training images; `images` are those of what the flow makes.
+    """
     judge, rows = Judge(), []
-    labels = torch.arange(SAMPLES) % 10
-    noise = torch.randn(SAMPLES, 16, generator=data.generator(0))
-    for weight in GUIDANCE:
-        for about, settings in ways(weight):
-            field = measuring.Counted(Guided(f, labels, weight))
-            images = vae.images(flows.sample_ode(field, noise, **settings))
-            calls = field.calls * (1 if weight == 1 else 2)
-            says = judge.says(images, labels)
+    for weight in weights:
+        for about, settings in ways():
+            pictures, calls = made(f, images, z, weight, **settings)
+            says = judge.says(pictures, labels_of(z))
             rows.append(dict(guidance=weight, **about, calls=calls, **says))
             print(rows[-1], flush=True)
-    return rows
+    near = {
+        f"guidance {weight:g}": nearest(made(f, images, z, weight, **FINE)[0])
+        for weight in weights
+    }
+    near["test images"] = nearest(judge.test.images[: len(z)])
+    return dict(test=judge.test.source, samples=rows, nearest=near)
 
 
-def ways(weight: float) -> list[tuple[dict, dict]]:
+def labels_of(z: Tensor) -> Tensor:
+    """The labels that are asked for: 0 … 9 in turn."""
+    return torch.arange(len(z)) % 10
+
+
+def made(
+    f: nn.Module,
+    images: Callable[[Tensor], Tensor],
+    z: Tensor,
+    weight: float,
+    **settings,
+) -> tuple[Tensor, int]:
+    """The images that the noise z becomes, and how often f is evaluated for them."""
+    field = measuring.Counted(Guided(InParts(f), labels_of(z), weight))
+    pictures = images(flows.sample_ode(field, z, **settings))
+    return pictures, field.calls * (1 if weight == 1 else 2)
+
+
+class InParts(nn.Module):
+    """A velocity that sees 250 rows at a time, which a processor keeps at hand."""
+
+    def __init__(self, f: nn.Module):
+        super().__init__()
+        self.f, self.classes = f, f.classes
+
+    def forward(self, t: Tensor, y: Tensor, labels: Tensor) -> Tensor:
+        """The velocity, shape of y."""
+        parts = zip(y.split(250), labels.split(250))
+        return torch.cat([self.f(t, *part) for part in parts])
+
+
+def nearest(images: Tensor) -> dict:
+    """How far, pixel by pixel, the bundled training images are that come nearest to
+    these: the least, the first percent, the median.
+    """
+    known = data.mnist(train=True).images.flatten(1)
+    far = torch.cdist(images.flatten(1), known).amin(dim=1)
+    at = far.quantile(torch.tensor([0.0, 0.01, 0.5])).tolist()
+    return dict(zip(("least", "first percent", "median"), at))
+
+
+def ways() -> list[tuple[dict, dict]]:
     """Ways to sample: what a row says of each, and the settings of its solve."""
-    every = [(name, n) for name, steps in FIXED.items() for n in steps]
-    steps = every if weight == EVERY else FEW if weight == 1 else FEW[-1:]
-    tolerances = (
-        TOLERANCES if weight == EVERY else TOLERANCES[-1:] if weight == 1 else ()
-    )
+    steps = [(name, n) for name, counts in FIXED.items() for n in counts]
     return [
         (dict(method=name, steps=n), dict(method=name, step_size=1 / n))
         for name, n in steps
-    ] + [(dict(method="dopri5", tolerance=a), dict(rtol=a, atol=a)) for a in tolerances]
+    ] + [(dict(method="dopri5", tolerance=a), dict(rtol=a, atol=a)) for a in TOLERANCES]

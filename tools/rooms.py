@@ -46,7 +46,7 @@ ORDER = (
     "solvers",
     "systems",
     "data",
-    "models.fields models.layers models.physics",
+    "models.fields models.fixed_points models.layers models.physics",
     "models.classifiers",
     "models",
     "latent flows.trace flows.matching",

@@ -152,6 +152,7 @@ CASES = {
     "step: moment": Case(widgets.StepExplorer, "Moment", 16),
     "step: tolerance": Case(widgets.StepExplorer, "Tolerance", 16),
     "adjoint: rtol": Case(widgets.AdjointExplorer, "Tolerance", 16),
+    "fixed point: w": Case(widgets.FixedPointExplorer, "Weight w", 16),
     "adjoint: target": Case(widgets.AdjointExplorer, "Target y₁", 16),
     "flow, rk4: start": Case(
         lambda: flow(method="rk4", step_size=0.03), "Start y₁", 33

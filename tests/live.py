@@ -11,6 +11,7 @@ from course_lib.widgets import (
     AdjointExplorer,
     DensityFlowExplorer,
     DigitDepthExplorer,
+    FixedPointExplorer,
     FlowExplorer,
     LatentExplorer,
     StepExplorer,
@@ -90,6 +91,8 @@ FIGURES = {
     "digit": digits,
     "sampler": lambda: sampler(mix=0.3, moment=0.6),
     "pendulum": lambda: swing(field="hamiltonian", method="leapfrog"),
+    "fixed point": FixedPointExplorer,
+    "fixed point in the plane": lambda: FixedPointExplorer(problem="plane"),
     "flow over a long time": long_flow,
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)

@@ -49,6 +49,7 @@ CELLS = {
     "d = DigitDepthExplorer(digit_odenet(), torch.rand(3, 1, 28, 28),\n"
     "                       torch.arange(3), range(3))\nd",
     "read digit": "print(d.digit, d.rtol)",
+    "fixed point": "q = FixedPointExplorer(weight=0.5)\nq",
 }
 # What would ask for attention, or for the network.
 SETTINGS = {

@@ -69,6 +69,7 @@ figures = [
     widgets.ToleranceExplorer(),
     widgets.AdjointExplorer(),
     widgets.StepExplorer(),
+    widgets.FixedPointExplorer(),
     widgets.FlowExplorer(field, start=(1.0, 0.0), window=plane),
     widgets.DensityFlowExplorer(field, data=torch.randn(20, 2), window=plane),
     widgets.DigitDepthExplorer(

@@ -18,10 +18,11 @@ from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
 from course_lib import checks
-from course_lib.solvers import METHODS, solve
+from course_lib.solvers import METHODS, SolverError, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
+    FixedPointExplorer,
     StepAttempt,
     StepExplorer,
     TrainExplorer,
@@ -123,6 +124,23 @@ def adjoint_cases() -> list[dict]:
         vectors = some(made, ("gradient", "exact", "reconstructed"))
         expected = {name: vector.tolist() for name, vector in vectors.items()}
         rows.append(given | {"expected": expected | {"nfe_back": made.nfe_back}})
+    return rows
+
+
+def fixed_point_cases() -> list[dict]:
+    rows = []
+    weights = {"line": (0.6, -0.9), "tanh": (0.9, -1.5), "plane": (0.8, 1.2)}
+    for problem, method in product(weights, ("plain", "anderson", "newton")):
+        for weight in weights[problem]:
+            given = dict(problem=problem, weight=weight, method=method, start=-1.2)
+            try:
+                made = FixedPointExplorer(**given).solution()
+                expected = some(made, ("residuals", "evaluations"))
+                expected |= {"z": made.z.tolist()}
+            except SolverError:
+                expected = None
+            rows.append(given | {"expected": expected})
+    assert sum(row["expected"] is None for row in rows) >= 2
     return rows
 
 
@@ -483,6 +501,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "pullbacks": pullback_cases(),
         "adjoints": adjoint_cases(),
         "digits": digit_cases(),
+        "fixed points": fixed_point_cases(),
         "flights": flight_cases(),
         "walks": latent_cases(),
         "samples": sample_cases(),

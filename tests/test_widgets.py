@@ -41,6 +41,7 @@ from course_lib.widgets import (
     AdjointExplorer,
     DigitDepthExplorer,
     DigitSampler,
+    FixedPointExplorer,
     FlowExplorer,
     PendulumExplorer,
     StepExplorer,
@@ -70,6 +71,19 @@ def test_a_tolerance_figure_gives_its_solve_in_python():
     exact = torch.stack((t1.cos(), -t1.sin()))
     assert tight.nfe > loose.nfe
     torch.testing.assert_close(tight.ys[-1], exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["plain", "anderson", "newton"])
+@pytest.mark.parametrize("problem", ["line", "tanh", "plane"])
+def test_a_fixed_point_figure_gives_its_solve_in_python(problem, method):
+    figure = FixedPointExplorer(problem=problem, weight=-0.5, method=method)
+    z = figure.solution().z
+    torch.testing.assert_close(figure.map()(z), z, rtol=0, atol=1e-7)
+
+
+def test_a_fixed_point_figure_says_in_python_too_that_it_does_not_arrive():
+    with pytest.raises(SolverError, match="no contraction"):
+        FixedPointExplorer(problem="tanh", weight=-2.0).solution()
 
 
 def test_a_flow_figure_carries_the_network_it_was_given():
@@ -467,6 +481,13 @@ def test_a_sampler_refuses_networks_that_the_browser_cannot_evaluate():
         (StepExplorer, "moment", 0.5, "moment"),
         (StepExplorer, "backward", True, "read-only"),
         (StepExplorer, "listing", {}, "read-only"),
+        (FixedPointExplorer, "problem", "cosine", "plane"),
+        (FixedPointExplorer, "method", "broyden", "newton"),
+        (FixedPointExplorer, "weight", 3.1, "from -3 to 3"),
+        (FixedPointExplorer, "weight", float("nan"), "finite"),
+        (FixedPointExplorer, "start", -2.5, "from -2 to 2"),
+        (FixedPointExplorer, "step", 41, "from 0 to 40"),
+        (FixedPointExplorer, "step", 0.5, "step"),
         (flow, "method", "implicit", "bosh3"),
         (flow, "start", [1.0], "2 components"),
         (flow, "t_end", 0.0, "later than 0, where span begins"),

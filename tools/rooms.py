@@ -64,8 +64,8 @@ ORDER = (
     "widgets.wire",
     "widgets.traits",
     "widgets.figure",
-    "widgets.adjoint widgets.digit widgets.field widgets.latent widgets.particles "
-    "widgets.pendulum widgets.sampler widgets.step widgets.step_size "
+    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.latent "
+    "widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
     "widgets",
     "checks.check",

@@ -4,6 +4,7 @@ from course_lib.widgets.adjoint import AdjointExplorer, AdjointSolution
 from course_lib.widgets.digit import DigitDepthExplorer, DigitSolution
 from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
+from course_lib.widgets.fixed_point import FixedPointExplorer
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
@@ -20,6 +21,7 @@ __all__ = [
     "DigitDepthExplorer",
     "DigitSampler",
     "DigitSolution",
+    "FixedPointExplorer",
     "FlowExplorer",
     "LatentExplorer",
     "LatentSolution",

@@ -180,7 +180,7 @@ export function radiusAt(problem, weight, z) {
 function render({ model, el }) {
   const title = "The steps of an iteration towards a fixed point";
   const figure = frame(el, model, { title, draw });
-  choice(figure, model, "problem", "Equation z = f(z)", NAMES);
+  choice(figure, model, "problem", "Equation", NAMES);
   choice(figure, model, "method", "Method", WAYS);
   slider(figure, model, "weight", "Weight w", { min: -3, max: 3, step: 0.05, key: "w" });
   slider(figure, model, "start", "Start", { min: -2, max: 2, step: 0.05 });
@@ -188,7 +188,7 @@ function render({ model, el }) {
   legend(figure, [
     ["exact wide", "f, or in the plane the fixed point"],
     ["ours", "this method"],
-    ["faint", "z = z; the other two methods"],
+    ["faint", "diagonal; the other two methods"],
   ]);
   const map = new Plot(figure, { title: "The map and the steps on it", height: 320 });
   const paper = new Plot(figure, { title: "Residual against evaluations of f", height: 320 });
@@ -324,7 +324,8 @@ function told(problem, weight, ways, method, step) {
  */
 function outcome(problem, weight, { zs, residuals, end }) {
   const z = zs[zs.length - 1];
-  if (end === "singular") return "No step from here: the line that touches f is parallel to z = z.";
+  if (end === "singular")
+    return "No step from here: the line that touches f is parallel to the diagonal.";
   if (end === "arrived") {
     const there = z.map(short).join(", ");
     const radius = short(radiusAt(problem, weight, z));
@@ -332,6 +333,8 @@ function outcome(problem, weight, { zs, residuals, end }) {
     return `It arrives at z = ${z.length === 1 ? there : `(${there})`} (${slope}: ${radius} in size).`;
   }
   if (size(z) > 100) return `It diverges: after ${zs.length - 1} steps |z| is ${short(size(z))}.`;
+  if (Math.abs(weight) < 1)
+    return `After ${MOST} steps it has not arrived yet: the residual is ${short(residuals[MOST])}.`;
   return `It does not arrive: after ${zs.length - 1} steps the residual is ${short(residuals[zs.length - 1])}.`;
 }
 

@@ -122,6 +122,7 @@ _build/executed/09_mnist.ipynb: course_lib/bundled/results/mnist.json
 _build/executed/13_latent_odes.ipynb: course_lib/bundled/results/latent_ode.json
 _build/executed/13b_harder_series.ipynb: course_lib/bundled/results/latent_ode.json course_lib/bundled/results/visits.json
 _build/executed/15_from_noise_to_digits.ipynb: course_lib/bundled/results/flow_matching.json
+_build/executed/16_implicit_layers.ipynb: course_lib/bundled/results/equilibrium.json
 _build/executed/17_laws_of_physics.ipynb: course_lib/bundled/results/physics.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address

@@ -36,6 +36,7 @@ CELLS = {
     "turn latent": "from base64 import b64decode, b64encode\nimport numpy as np\n"
     "numbers = np.frombuffer(b64decode(l.weights[0]), np.float32)\n"
     "l.weights = [b64encode(numbers[::-1].tobytes()).decode()]",
+    "fixed point": "q = FixedPointExplorer(weight=0.5)\nq",
     "adjoint": "a = AdjointExplorer(problem='spiral', rtol=1e-3)\na",
     "read adjoint": "print(*a.target)",
     "train": "t = TrainExplorer(first='ode', width=8, hidden=1, batch=32, until=20)\nt",
@@ -49,7 +50,6 @@ CELLS = {
     "d = DigitDepthExplorer(digit_odenet(), torch.rand(3, 1, 28, 28),\n"
     "                       torch.arange(3), range(3))\nd",
     "read digit": "print(d.digit, d.rtol)",
-    "fixed point": "q = FixedPointExplorer(weight=0.5)\nq",
 }
 # What would ask for attention, or for the network.
 SETTINGS = {
@@ -272,7 +272,7 @@ def holds(slider):
 
 
 @pytest.mark.parametrize(
-    "name", ["steps", "flow", "density", "latent", "adjoint", "digit"]
+    "name", ["steps", "flow", "density", "latent", "fixed point", "adjoint", "digit"]
 )
 def test_running_a_cell_draws_its_figure(page, name):
     cell(page, name).scroll_into_view_if_needed()  # Lab lays out what is in sight

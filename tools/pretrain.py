@@ -11,6 +11,7 @@
     python -m tools.pretrain matching --seed 0 --name digit_flow
     python -m tools.pretrain pixels --seed 0 --name digit_pixels
     python -m tools.pretrain physics --seeds 3
+    python -m tools.pretrain equilibrium --model equilibrium --seed 0
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -28,6 +29,7 @@ import torch
 from course_lib import measuring, models, records, training
 from tools import (
     train_digits,
+    train_equilibrium,
     train_fashion,
     train_matching,
     train_physics,
@@ -110,7 +112,15 @@ def main() -> None:
     physics.add_argument(
         "--seeds", type=int, default=3, help="how many, from --seed on"
     )
-    trained = (mnist, spirals, fashion, vae, matching, pixels)
+    equilibrium = commands.add_parser(
+        "equilibrium", help="an equilibrium layer and its rivals on the bundled digits"
+    )
+    equilibrium.set_defaults(train=train_equilibrium.train, epochs=2, lr=5e-3)
+    equilibrium.set_defaults(results="equilibrium", by=train_equilibrium.BY)
+    equilibrium.add_argument(
+        "--model", choices=train_equilibrium.MODELS, default="equilibrium"
+    )
+    trained = (mnist, spirals, fashion, vae, matching, pixels, equilibrium)
     for command in trained:
         command.set_defaults(run=pretrain)
         command.add_argument("--epochs", type=int)

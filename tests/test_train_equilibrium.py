@@ -1,0 +1,96 @@
+"""The race of the equilibrium layer: what its bodies are, what a row says, and that the
+record is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import models, records, training
+from tools import train_equilibrium
+from tools.train_equilibrium import MODELS, WIDTH, Cell, body
+
+
+def order(**settings) -> argparse.Namespace:
+    return argparse.Namespace(seed=0, epochs=1, lr=1e-3, **settings)
+
+
+def small(name: str, solves: list) -> tuple[nn.Module, list]:
+    training.seed(0)
+    model = nn.Sequential(body(name, solves), nn.Linear(WIDTH, 10))
+    batches = training.minibatches(
+        torch.randn(200, WIDTH), torch.arange(200) % 10, size=4
+    )
+    return model, batches
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_body_keeps_the_shape_of_its_input(name):
+    x = torch.randn(3, WIDTH)
+    assert body(name, [])(x).shape == x.shape
+
+
+def test_a_held_cell_shrinks_distances_and_a_free_one_need_not():
+    training.seed(0)
+    held, a, b, x = Cell(held=True), *torch.randn(3, 500, WIDTH)
+    for _ in range(50):  # the norm is found by a power iteration, a step a call
+        held(a, x)
+    ratio = (held(a, x) - held(b, x)).norm(dim=1) / (a - b).norm(dim=1)
+    assert ratio.max() < 1
+    assert torch.linalg.matrix_norm(Cell(held=False).layer.weight, ord=2) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("one block", 1), ("resnet", 6), ("no body", 0)]
+)
+def test_a_step_counts_the_calls_of_its_fields(name, there):
+    model, batches = small(name, [])
+    _, counts = train_equilibrium.descend(model, batches, order(), [])
+    assert counts["calls_forward"] == ([there] if there else [])
+    assert not counts["calls_backward"] and counts["failed_at"] is None
+
+
+def test_a_step_of_an_equilibrium_counts_both_solves():
+    solves: list = []
+    model, batches = small("equilibrium", solves)
+    _, counts = train_equilibrium.descend(model, batches, order(), solves)
+    assert 3 < counts["calls_forward"][0] < 40
+    assert {way for way, _ in solves} == {"forward", "backward"}
+
+
+def test_a_solve_that_fails_ends_the_training_and_the_row_says_when():
+    solves: list = []
+    model, batches = small("equilibrium, free", solves)
+    model[0].f.layer.weight.data *= 30
+    history, counts = train_equilibrium.descend(model, batches, order(), solves)
+    assert counts["failed_at"] == len(history.losses) == 0
+
+
+def test_the_record_has_three_seeds_of_every_model_by_one_recipe():
+    rows = records.results("equilibrium")["rows"]
+    assert {(row["model"], row["seed"]) for row in rows} == {
+        (name, seed) for name in MODELS for seed in range(3)
+    }
+    assert len({(row["recipe"], row["epochs"], row["train"]) for row in rows}) == 1
+    for row in rows:
+        assert ("test_accuracy" in row) == (row["failed_at"] is None)
+
+
+def test_models_that_keep_no_steps_keep_alike_whatever_the_seed():
+    rows = records.results("equilibrium")["rows"]
+    for name in MODELS:
+        assert len({row["bytes_saved"] for row in rows if row["model"] == name}) == 1
+
+
+def test_every_body_but_nothing_and_six_blocks_has_as_many_parameters():
+    assert isinstance(body("no body", []), nn.Identity)
+    sizes = {
+        name: sum(p.numel() for p in body(name, []).parameters())
+        for name in ("one block", "odenet", "equilibrium", "equilibrium, free")
+    }
+    assert len(set(sizes.values())) == 1
+    assert isinstance(body("odenet", []), models.NeuralODE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,13 @@ def body(name: str, solves: list[tuple[str, int]]) -> nn.Module:
     def report(way: str, found: FixedPoint) -> None:
         solves.append((way, found.nfe))
 
-    solver = dict(method="bosh3", rtol=TOLERANCE, atol=TOLERANCE, odeint=odeint_adjoint)
-    settings = dict(tol=TOLERANCE, max_steps=MOST, report=report)
-    made = {
+    solver: dict = dict(method="bosh3", rtol=TOLERANCE, atol=TOLERANCE)
+    settings: dict = dict(tol=TOLERANCE, max_steps=MOST, report=report)
+    made: dict[str, Callable[[], nn.Module]] = {
         "no body": nn.Identity,
         "one block": lambda: models.ResNet([Field()]),
         "resnet": lambda: models.ResNet([Field() for _ in range(6)], total=6.0),
-        "odenet": lambda: NeuralODE(Field(), **solver),
+        "odenet": lambda: NeuralODE(Field(), odeint=odeint_adjoint, **solver),
         "equilibrium": lambda: EquilibriumLayer(Cell(held=True), **settings),
         "equilibrium, free": lambda: EquilibriumLayer(Cell(held=False), **settings),
     }
@@ -84,7 +85,8 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
 
     A solve that fails ends the training; the row says at which step.
     """
-    digits, solves = data.mnist(train=True), []
+    digits = data.mnist(train=True)
+    solves: list[tuple[str, int]] = []
     model = nn.Sequential(
         nn.Flatten(),
         nn.Linear(784, WIDTH),

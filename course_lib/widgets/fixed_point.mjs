@@ -47,9 +47,9 @@ const EQUATIONS = {
 
 /** @type {Choice[]} */
 const NAMES = [
-  ["line", "a line, w z + ½"],
   ["tanh", "a neuron, tanh(w z + ½)"],
   ["plane", "two neurons, tanh(w R z + b)"],
+  ["line", "a line, w z + ½"],
 ];
 /** @type {Choice[]} */
 const WAYS = [
@@ -219,7 +219,6 @@ function drawCobweb(map, f, { zs, fs }, step) {
   map.set({ x: [-REACH, REACH], y: [-REACH, REACH], equal: true, xlabel: "z", ylabel: "f(z)" });
   const [low, high] = [map.x.inverse(map.area.left), map.x.inverse(map.area.right)];
   const across = Array.from({ length: 161 }, (_, i) => low + ((high - low) * i) / 160);
-  map.line("other", [], "faint thin");
   map.line(
     "diagonal",
     [
@@ -233,6 +232,7 @@ function drawCobweb(map, f, { zs, fs }, step) {
     across.map((z) => [z, f(z)]),
     "exact wide",
   );
+  map.dots("target", [], "exact large");
   const upTo = zs.slice(0, step + 1);
   const stairs = upTo.flatMap(([z], k) =>
     k < upTo.length - 1
@@ -248,7 +248,6 @@ function drawCobweb(map, f, { zs, fs }, step) {
     upTo.map(([z]) => [z, z]),
     "ours",
   );
-  map.dots("target", [], "exact large");
   map.dots(
     "here",
     [upTo[upTo.length - 1]].map(([z]) => [z, z]),

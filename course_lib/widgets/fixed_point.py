@@ -50,7 +50,7 @@ class FixedPointExplorer(LiveFigure):
     weight = Finite(-0.9).tag(sync=True)
     method = traitlets.Enum(["plain", "anderson", "newton"], "plain").tag(sync=True)
     start = Finite(-1.5).tag(sync=True)
-    step = Whole(12).tag(sync=True)
+    step = Whole(4).tag(sync=True)
 
     @traitlets.validate("weight")
     def _validate_weight(self, proposal):

@@ -171,8 +171,8 @@ def mixing_weights(gaps: Tensor) -> Tensor:
 class BroydenStepper(Stepper):
     """Newton's method with a guess H of (I - ∂f/∂z)⁻¹ in place of the inverse.
 
-    H begins as I, so that the first step is plain. After every step it takes the smallest
-    change that would have foreseen it. It keeps two vectors for each step.
+    H begins as I, so that the first step is plain. After every step its inverse takes the
+    smallest change that would have foreseen it. It keeps two vectors for each step.
 
     References
     ----------

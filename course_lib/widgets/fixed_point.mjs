@@ -202,6 +202,7 @@ function render({ model, el }) {
     if (problem === "plane") drawPlane(map, ways, method, step);
     else drawCobweb(map, (z) => EQUATIONS[problem].f([z], weight)[0], ways[method], step);
     drawResiduals(paper, ways, method, step);
+    figure.tell({ problem, method, w: weight, start, ...reached(problem, weight, ways[method]) });
     return told(problem, weight, ways, method, step);
   }
 
@@ -313,6 +314,18 @@ function told(problem, weight, ways, method, step) {
       ? `|w| = ${short(Math.abs(weight))} < 1: f is a contraction, with one fixed point.`
       : `|w| = ${short(Math.abs(weight))}: f is no contraction.`;
   return `${head} ${outcome(problem, weight, ways[method])} ${sure} ${race(ways)}`;
+}
+
+/**
+ * What a method cost, and where it arrived, if it did.
+ * @param {string} problem
+ * @param {number} weight
+ * @param {Way} way
+ */
+function reached(problem, weight, { zs, evaluations, end }) {
+  const z = end === "arrived" ? zs[zs.length - 1] : undefined;
+  const radius = z && radiusAt(problem, weight, z);
+  return { nfe: evaluations[evaluations.length - 1], z: z?.[0], radius };
 }
 
 /**

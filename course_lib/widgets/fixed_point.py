@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -46,6 +47,15 @@ class FixedPointExplorer(LiveFigure):
         "A live figure: an equation z = f(z) with a dial, and how plain iteration, "
         "Anderson acceleration and Newton's method go about it."
     )
+    facts: ClassVar = {
+        "problem": "its name",
+        "method": "its name",
+        "w": "the dial",
+        "start": "first number of z0",
+        "nfe": "evaluations of f, to the end of the solve",
+        "z": "first number of the solution, if the solve arrives",
+        "radius": "spectral radius of the Jacobian there; of one number, size of the slope",
+    }
     problem = traitlets.Enum(["line", "tanh", "plane"], "tanh").tag(sync=True)
     weight = Finite(-0.9).tag(sync=True)
     method = traitlets.Enum(["plain", "anderson", "newton"], "plain").tag(sync=True)

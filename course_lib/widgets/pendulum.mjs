@@ -150,6 +150,7 @@ function render({ model, el }) {
     drawPlane(plane, energy, path?.ys ?? []);
     drawEnergy(over, energy, t_end, path);
     place();
+    figure.tell(factsNow(get("field"), order, path));
     return path ? report(order, path) : UNFIT;
   }
 
@@ -221,6 +222,20 @@ function startHandle(plane, model) {
     at,
     move: (q, p) => put(model, "start", [clamp(q, ...WINDOW[0]), clamp(p, ...WINDOW[1])]),
   });
+}
+
+/**
+ * What checks may ask; a path that there is not, or that stopped, has no energies.
+ * @param {string} field
+ * @param {Order} order
+ * @param {Walk | null} path
+ */
+function factsNow(field, { method, step_size, t_end, start }, path) {
+  const begin = energyOf(start);
+  const whole = path && !path.stopped ? path.ys.map(energyOf) : [NaN];
+  const end = whole[whole.length - 1];
+  const off = Math.max(...whole.map((energy) => Math.abs(energy - begin)));
+  return { field, method, h: step_size, t_end, begin, end, kept: end / begin, off };
 }
 
 /**

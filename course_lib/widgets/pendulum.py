@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import traitlets
@@ -68,6 +69,16 @@ class PendulumExplorer(LiveFigure):
         "A live figure: the path of a pendulum in its phase plane, by the true field or a "
         "learnt one and a method of your choice, and its energy over time."
     )
+    facts: ClassVar = {
+        "field": "'true', 'plain' or 'hamiltonian'",
+        "method": "its name",
+        "h": "step size",
+        "t_end": "end time",
+        "begin": "true energy of the start",
+        "end": "true energy at the end time",
+        "kept": "end / begin",
+        "off": "largest distance of the true energy from that of the start",
+    }
     widths = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
     weights = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     field = traitlets.Enum(FIELDS, "true").tag(sync=True)

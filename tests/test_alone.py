@@ -71,12 +71,17 @@ def test_a_figure_written_to_a_file_moves_there_and_asks_for_nothing(
     path.write_text(make().to_html(), encoding="utf-8")
     page = opened(path.as_uri(), color_scheme="dark")
     assert pages.failed_figures(page) == []
-    before = page.locator(".live svg").first.inner_html()
-    page.locator("input[type=range]:visible").first.focus()
-    for key in ("PageUp", "PageDown", "PageDown"):
-        page.keyboard.press(key)
-    settle(page)
-    assert page.locator(".live svg").first.inner_html() != before
+    slider, seen = page.locator("input[type=range]:visible").first, []
+    for key in ("End", "Home"):
+        slider.press(key)
+        settle(page)
+        seen.append(drawn(page))
+    assert seen[0] != seen[1]
+
+
+def drawn(page) -> list[str]:
+    """Return what the plots of a page show."""
+    return page.locator(".live svg").evaluate_all("all => all.map((e) => e.innerHTML)")
 
 
 def test_a_file_has_the_settings_of_its_figure_and_a_title_that_says_what_it_is():
@@ -173,13 +178,18 @@ def test_a_page_of_the_book_leads_to_its_figures_alone(browser):
         assert visit.said == []
 
 
+def nth(figure: figures.Figure) -> int:
+    """Return how many figures stand before it in its chapter."""
+    return [f.place for f in BUILT[figure.chapter].values()].index(figure.place)
+
+
 def test_a_figure_opens_alone_as_it_is_in_its_chapter(browser):
     """The second of its kind, too, whose name in an address has a number."""
     figure = next(f for f in ALL if f.place == "flow-explorer-2")
     name = f"chapters/{figure.chapter}.html"
     with pages.visited(browser, f"{HTML.as_uri()}/", name) as visit:
         page = visit.page
-        second = page.locator(".live-figure").nth(1)
+        second = page.locator(".live-figure").nth(nth(figure))
         second.get_by_label("Method").select_option("heun")
         second.get_by_label("Step size h").press("End")
         end = second.get_by_label("Step size h").input_value()
@@ -211,8 +221,8 @@ def test_a_link_into_a_chapter_leads_to_the_figure_as_it_was(browser, kind):
     page.evaluate(pages.TYPESET)
     page.wait_for_selector("html[data-live=ready]")
     settle(page)
-    first, second = page.locator(".live").all()
-    other, _ = BUILT[figure.chapter].values()
+    other = next(f for f in ALL if f.chapter == figure.chapter)
+    first, second = (page.locator(".live").nth(nth(each)) for each in (other, figure))
     expect(first.get_by_label("Method")).to_have_value(other.state["method"])
     expect(second.get_by_label("Method")).to_have_value("heun")
     words = "Ignored in the address: start1=9."

@@ -150,14 +150,20 @@ def test_a_live_figure_answers_the_keyboard_in_the_built_page(light):
     for figure in page.locator(".live-figure").all():
         figure.scroll_into_view_if_needed()
         settle(page)
-        before = figure.locator("svg").first.inner_html()
+        before = told_by(figure)
         figure.locator("input:visible").first.focus()
         for key in ("PageDown", "PageUp"):  # it may stand at either end
             page.keyboard.press(key)
             settle(page)
-            if figure.locator("svg").first.inner_html() != before:
+            if told_by(figure) != before:
                 break
-        assert figure.locator("svg").first.inner_html() != before
+        assert told_by(figure) != before
+
+
+def told_by(figure) -> list[str]:
+    """Return what the plots, the tables and the status of a figure say."""
+    plots = figure.locator("svg").evaluate_all("all => all.map((e) => e.innerHTML)")
+    return plots + figure.locator("table, .live-status").all_inner_texts()
 
 
 def test_a_page_asks_nothing_of_other_hosts_and_the_console_stays_empty(
@@ -293,7 +299,7 @@ def test_code_that_only_draws_is_folded_under_what_it_draws(chapter):
     assert on_screen(chapter, CODE) > 20
     for fold in folds.all():
         above = fold.locator("xpath=preceding-sibling::*[1]")
-        assert above.locator("figure, table, noscript").count()
+        assert above.locator("figure, table, noscript, .check").count()
 
 
 def test_a_fold_opens_by_a_click_and_by_the_keyboard_and_its_code_can_be_copied(

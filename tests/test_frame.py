@@ -251,7 +251,7 @@ def test_with_less_motion_a_press_is_one_step(show, make, label):
 
 
 def test_every_slider_of_time_or_of_stages_plays_and_no_other(show):
-    names = ("Time t", "Training", "End time", "Share of the way")
+    names = {label for _, label in PLAYED.values()}
     for make in FIGURES.values():
         page = show(make())
         labels = page.locator(".live-control label:visible").all_inner_texts()

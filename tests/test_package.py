@@ -69,7 +69,7 @@ figures = [
     widgets.ToleranceExplorer(),
     widgets.AdjointExplorer(),
     widgets.StepExplorer(),
-    widgets.FixedPointExplorer(),
+    widgets.FixedPointExplorer(method="newton"),
     widgets.FlowExplorer(field, start=(1.0, 0.0), window=plane),
     widgets.DensityFlowExplorer(field, data=torch.randn(20, 2), window=plane),
     widgets.DigitDepthExplorer(

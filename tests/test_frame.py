@@ -11,7 +11,12 @@ from conftest import settle
 from live import FIGURES, drawing, every_figure, particles, training_of_a_flow, walk
 from playwright.sync_api import expect
 
-from course_lib.widgets import AdjointExplorer, StepExplorer, StepSizeExplorer
+from course_lib.widgets import (
+    AdjointExplorer,
+    FixedPointExplorer,
+    StepExplorer,
+    StepSizeExplorer,
+)
 from course_lib.widgets.page.html import page_of
 
 FIGURE = "#figure=step-size-explorer"
@@ -23,6 +28,7 @@ PLAYED = {
     "digit": (FIGURES["sampler"], "Time t"),
     "noise": (FIGURES["sampler"], "Share of the way"),
     "step": (StepExplorer, "Moment"),
+    "iteration": (FixedPointExplorer, "Step"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])

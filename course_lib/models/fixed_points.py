@@ -29,7 +29,6 @@ __all__ = [
     "EquilibriumLayer",
     "FixedPoint",
     "ImplicitGradient",
-    "Injected",
     "Iteration",
     "NewtonStepper",
     "PlainStepper",
@@ -399,25 +398,6 @@ def fixed_point(
 
 
 # --- the layer ------------------------------------------------------------------------
-
-
-class Injected(nn.Module):
-    """f(z, x) = x + g(0, z): a residual block whose input x is added at every step.
-
-    Its fixed point is where z' = x + g(0, z) - z comes to rest.
-
-    Parameters
-    ----------
-    g : Module ``g(t, z)``, a vector field; its clock stands still
-    """
-
-    def __init__(self, g: nn.Module):
-        super().__init__()
-        self.g = g
-
-    def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        """The next z, shape of z and x."""
-        return x + self.g(torch.zeros((), dtype=z.dtype, device=z.device), z)
 
 
 class ImplicitGradient(torch.autograd.Function):

@@ -120,8 +120,8 @@ def small(originals, monkeypatch, tmp_path) -> data.Archive:
     bundled.
     """
     monkeypatch.delenv("COURSE_DATA", raising=False)
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr(data.images, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(data.files, "BUNDLED", tmp_path / "bundled")
     sums = {
         name: hashlib.sha256(contents).hexdigest()
         for name, contents in originals.items()
@@ -167,7 +167,7 @@ def test_the_full_set_is_read_from_the_folder_of_the_reader(
     for name, contents in originals.items():
         put(tmp_path / "own" / "small" / f"{name}{suffix}", PACK[suffix](contents))
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "own"))
-    monkeypatch.setattr(data, "MNIST", small)
+    monkeypatch.setattr(data.images, "MNIST", small)
     full, part = (
         data.mnist(train, full=True),
         IMAGE_SETS[f"mnist {'training' if train else 'test'}"][2],
@@ -215,17 +215,17 @@ def test_a_damaged_file_in_the_cache_is_refused_and_removed(
 @damages
 def test_a_damaged_bundled_file_is_refused(originals, small, damage):
     path = put(
-        data.BUNDLED / f"small-{NAME}.xz", damage(originals[NAME], lzma.compress)
+        data.files.BUNDLED / f"small-{NAME}.xz", damage(originals[NAME], lzma.compress)
     )
     good = hashlib.sha256(lzma.compress(originals[NAME])).hexdigest()
-    put(data.BUNDLED / "SHA256SUMS", f"{good}  {path.name}\n".encode())
+    put(data.files.BUNDLED / "SHA256SUMS", f"{good}  {path.name}\n".encode())
     with pytest.raises(data.DataError) as refusal:
         data.read_bundled(small, NAME)
     assert str(path) in str(refusal.value)
 
 
 def test_a_bundled_file_that_is_missing_is_missed_by_name(small):
-    put(data.BUNDLED / "SHA256SUMS", b"")
+    put(data.files.BUNDLED / "SHA256SUMS", b"")
     with pytest.raises(
         data.DataError,
         match=f"small-{NAME}.xz is missing from course_lib/bundled/data; reinstall",
@@ -234,8 +234,8 @@ def test_a_bundled_file_that_is_missing_is_missed_by_name(small):
 
 
 def test_a_bundled_file_without_a_checksum_is_refused(originals, small):
-    put(data.BUNDLED / f"small-{NAME}.xz", lzma.compress(originals[NAME]))
-    put(data.BUNDLED / "SHA256SUMS", b"")
+    put(data.files.BUNDLED / f"small-{NAME}.xz", lzma.compress(originals[NAME]))
+    put(data.files.BUNDLED / "SHA256SUMS", b"")
     with pytest.raises(data.DataError, match=f"small-{NAME}.xz"):
         data.read_bundled(small, NAME)
 
@@ -369,7 +369,7 @@ def test_the_full_set_comes_from_the_network_where_the_reader_has_none(
 ):
     for name, contents in originals.items():
         host.files[f"/first/{name}.gz"] = gzip.compress(contents)
-    monkeypatch.setattr(data, "FASHION_MNIST", mirrored)
+    monkeypatch.setattr(data.images, "FASHION_MNIST", mirrored)
     full = data.fashion_mnist(train=True, full=True)
     assert full.source == "Small: 7 training images, downloaded"
     assert full.labels.tolist() == [5, 0, 4, 1, 9, 2, 1]

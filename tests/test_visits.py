@@ -113,6 +113,6 @@ def test_a_damaged_file_is_refused(monkeypatch, tmp_path):
     packed = (data.BUNDLED / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(packed[:-5])
     (tmp_path / "SHA256SUMS").write_bytes((data.BUNDLED / "SHA256SUMS").read_bytes())
-    monkeypatch.setattr(data, "BUNDLED", tmp_path)
+    monkeypatch.setattr(data.files, "BUNDLED", tmp_path)
     with pytest.raises(data.DataError, match=FILE):
         data.visits()

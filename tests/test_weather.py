@@ -126,13 +126,13 @@ def test_a_damaged_file_is_refused(monkeypatch, tmp_path, damage):
     packed = damage((tmp_path / FILE).read_bytes())
     assert packed != (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(packed)
-    monkeypatch.setattr(data, "BUNDLED", tmp_path)
+    monkeypatch.setattr(data.files, "BUNDLED", tmp_path)
     with pytest.raises(data.DataError) as refusal:
         data.weather()
     assert str(tmp_path / FILE) in str(refusal.value)
 
 
 def test_a_missing_file_is_missed_by_name(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "BUNDLED", tmp_path)
+    monkeypatch.setattr(data.files, "BUNDLED", tmp_path)
     with pytest.raises(data.DataError, match=f"{FILE} is missing from course_lib/bund"):
         data.weather()

@@ -45,6 +45,8 @@ ORDER = (
     "solvers.adjoint solvers.checkpoints solvers.interpolated",
     "solvers",
     "systems",
+    "data.files data.toys data.sentences",
+    "data.images data.spirals data.visits data.weather",
     "data",
     "models.fields models.fixed_points models.layers models.physics",
     "models.classifiers",

@@ -115,9 +115,9 @@ def add_row(name: str, row: dict, *, by: tuple[str, ...]) -> None:
     """
     path = RESULTS / f"{name}.json"
     found = _read(path).get("rows", []) if path.exists() else []
-    rows = {tuple(old[column] for column in by): old for old in found}
-    rows[tuple(row[column] for column in by)] = row
-    save_results(name, rows=list(rows.values()))
+    equal = [all(old.get(key) == row[key] for key in by) for old in found]
+    place = equal.index(True) if any(equal) else len(found)
+    save_results(name, rows=[*found[:place], row, *found[place + 1 :]])
 
 
 def report(name: str, rows: list[dict], **about) -> None:

@@ -95,6 +95,16 @@ def test_a_row_takes_the_place_of_one_that_is_equal_in_the_columns_named():
 
 
 @pytest.mark.usefixtures("elsewhere")
+def test_rows_that_differ_elsewhere_stay_when_another_is_put_in():
+    for noise in (0.0, 0.1):
+        row = {"model": "law", "noise": noise}
+        records.add_row("tasks", row, by=("model", "noise"))
+    records.add_row("tasks", {"model": "rods"}, by=("model",))
+    found = records.results("tasks")["rows"]
+    assert [r.get("noise") for r in found] == [0.0, 0.1, None]
+
+
+@pytest.mark.usefixtures("elsewhere")
 def test_a_benchmark_is_printed_as_a_table_and_kept_with_how_it_was_made(capsys):
     rows = [{"case": "θ", "ms": 1.23456}, {"case": "a longer one", "ms": 10}]
     records.report("bench", rows, runs=3)

@@ -64,7 +64,7 @@ def test_a_run_leaves_a_row_for_each_field(monkeypatch, tmp_path, source):
 
 
 def test_in_the_record_a_law_keeps_the_energy_better_than_a_plain_field_on_every_task():
-    rows = records.results("physics")["rows"]
+    rows = [r for r in records.results("physics")["rows"] if r["task"] in TASKS]
     scores = {
         (r["task"], r["noise"], r["from"], r["seed"], r["model"]): r["energy_mse"]
         for r in rows

@@ -11,6 +11,7 @@
     python -m tools.pretrain matching --seed 0 --name digit_flow
     python -m tools.pretrain pixels --seed 0 --name digit_pixels
     python -m tools.pretrain physics --seeds 3
+    python -m tools.pretrain rods --seeds 3
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
 
 A run records its command, seed, device, wall time and metrics: in the results (see
@@ -34,6 +35,7 @@ from tools import (
     train_matching,
     train_physics,
     train_pixels,
+    train_rods,
     train_spirals,
     train_starts,
     train_visits,
@@ -109,9 +111,12 @@ def main() -> None:
     physics = commands.add_parser("physics", help="fields with a law, and plain ones")
     physics.set_defaults(run=train_physics.run)
     physics.add_argument("--task", choices=list(train_physics.TASKS))
-    physics.add_argument(
-        "--seeds", type=int, default=3, help="how many, from --seed on"
-    )
+    rods = commands.add_parser("rods", help="fields of two rods, with a law or plain")
+    rods.set_defaults(run=train_rods.run)
+    for command in (physics, rods):
+        command.add_argument(
+            "--seeds", type=int, default=3, help="how many, from --seed on"
+        )
     equilibrium = commands.add_parser(
         "equilibrium", help="an equilibrium layer and its rivals on the bundled digits"
     )
@@ -126,7 +131,7 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (*trained, costs, starts, visits, physics):
+    for command in (*trained, costs, starts, visits, physics, rods):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -8,7 +8,7 @@ together. Everything else about a system travels from here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ __all__ = [
     "SQUARE",
     "SYSTEMS",
     "Hum",
+    "LotkaVolterra",
     "Ring",
     "System",
     "decay",
@@ -117,6 +118,33 @@ class Hum(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*) -> (*)
         """The derivative at t and y."""
         return -y + self.theta * torch.sin(50 * t)
+
+
+class LotkaVolterra(nn.Module):
+    """Hares and foxes, x' = ax - bxy and y' = -cy + dxy, their rates to be learnt.
+
+    What is learnt are the logarithms: no step of a search makes a rate negative, and a
+    tenth more is as far for a small rate as for a large one.
+
+    Parameters
+    ----------
+    rates : sequence of four floats, or Tensor, shape (*members, 4), positive: a, b, c, d
+
+    Attributes
+    ----------
+    log_rates : Parameter, shape (*members, 4)
+    """
+
+    def __init__(self, rates: Sequence[float] | Tensor = (1.5, 1.0, 3.0, 1.0)):
+        super().__init__()
+        self.log_rates = nn.Parameter(torch.as_tensor(rates).log())
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (…, *members, 2), the same
+        """The derivative at y; each member has rates of its own."""
+        a, b, c, d = self.log_rates.exp().unbind(-1)
+        prey, predators = y.unbind(-1)
+        met = prey * predators
+        return torch.stack((a * prey - b * met, d * met - c * predators), dim=-1)
 
 
 SQUARE = ((-2.4, 2.4), (-2.4, 2.4))

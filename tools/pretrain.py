@@ -12,6 +12,7 @@
     python -m tools.pretrain pixels --seed 0 --name digit_pixels
     python -m tools.pretrain physics --seeds 3
     python -m tools.pretrain rods --seeds 3
+    python -m tools.pretrain horizons --seeds 20 --threads 1
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
 
 A run records its command, seed, device, wall time and metrics: in the results (see
@@ -32,6 +33,7 @@ from tools import (
     train_digits,
     train_equilibrium,
     train_fashion,
+    train_horizons,
     train_matching,
     train_physics,
     train_pixels,
@@ -117,6 +119,12 @@ def main() -> None:
         command.add_argument(
             "--seeds", type=int, default=3, help="how many, from --seed on"
         )
+    horizons = commands.add_parser("horizons", help="five ways to fit a long series")
+    horizons.set_defaults(run=train_horizons.run)
+    horizons.add_argument("--model", choices=list(train_horizons.PLANS))
+    horizons.add_argument(
+        "--seeds", type=int, default=20, help="how many, from --seed on"
+    )
     equilibrium = commands.add_parser(
         "equilibrium", help="an equilibrium layer and its rivals on the bundled digits"
     )
@@ -131,7 +139,7 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (*trained, costs, starts, visits, physics, rods):
+    for command in (*trained, costs, starts, visits, physics, rods, horizons):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

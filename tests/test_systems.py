@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.solvers import odeint
-from course_lib.systems import SYSTEMS, Hum, Ring, ring
+from course_lib.systems import SYSTEMS, Hum, LotkaVolterra, Ring, ring
 
 
 def states(*shape: int) -> torch.Tensor:
@@ -57,3 +57,15 @@ def test_the_hum_at_rest_decays_and_its_slope_is_the_integral_over_the_waves():
     waves = (math.sin(250) - 50 * math.cos(250) + 50 * math.exp(-5)) / 2501
     assert end.item() == pytest.approx(math.exp(-5), rel=1e-9)
     assert slope.item() == pytest.approx(waves, rel=1e-5)
+
+
+def test_hares_and_foxes_go_round_on_a_curve_that_their_rates_say():
+    law = LotkaVolterra(torch.tensor([[1.5, 1.0, 3.0, 1.0], [1.0, 0.8, 2.0, 0.5]]))
+    law.double()
+    a, b, c, d = law.log_rates.exp().unbind(-1)
+    t, y0 = torch.linspace(0, 10, 21), torch.ones(2, 2, dtype=torch.float64)
+    with torch.no_grad():
+        x, y = odeint(law, y0, t, rtol=1e-9, atol=1e-11).unbind(-1)
+        kept = d * x - c * x.log() + b * y - a * y.log()
+    assert (x.amax(0) / x.amin(0)).min() > 2
+    torch.testing.assert_close(kept, kept[0].expand_as(kept), rtol=0, atol=1e-7)

@@ -179,6 +179,7 @@ CASES = {
     # Twenty pictures a second: the digit still follows the hand.
     "sampler: noise": Case(sampler, "Noise ₁", 50),
     "sampler: t": Case(sampler, "Time t", 50),
+    "horizon: T": Case(widgets.HorizonExplorer, "Horizon T", 16),
     "pendulum: h": Case(pendulum, "Step size h", 33),
 }
 

@@ -13,6 +13,7 @@ from course_lib.widgets import (
     DigitDepthExplorer,
     FixedPointExplorer,
     FlowExplorer,
+    HorizonExplorer,
     LatentExplorer,
     StepExplorer,
     StepSizeExplorer,
@@ -94,6 +95,7 @@ FIGURES = {
     "fixed point": FixedPointExplorer,
     "fixed point in the plane": lambda: FixedPointExplorer(problem="plane"),
     "flow over a long time": long_flow,
+    "horizon": lambda: HorizonExplorer(windows=2, noise=0.1),
 }
 every_figure = pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 

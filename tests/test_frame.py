@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from course_lib.widgets import (
     AdjointExplorer,
     FixedPointExplorer,
+    HorizonExplorer,
     StepExplorer,
     StepSizeExplorer,
 )
@@ -29,6 +30,8 @@ PLAYED = {
     "noise": (FIGURES["sampler"], "Share of the way"),
     "step": (StepExplorer, "Moment"),
     "iteration": (FixedPointExplorer, "Step"),
+    "horizon": (HorizonExplorer, "Horizon T"),
+    "descent": (HorizonExplorer, "Steps shown"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])

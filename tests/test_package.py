@@ -83,6 +83,7 @@ figures = [
     ),
     widgets.DigitSampler(stored["digit_flow"], stored["digit_vae"]),
     widgets.TrainExplorer(),
+    widgets.HorizonExplorer(),
     widgets.PendulumExplorer(
         field,
         models.HamiltonianField(

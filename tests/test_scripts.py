@@ -23,6 +23,7 @@ from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
     FixedPointExplorer,
+    HorizonExplorer,
     StepAttempt,
     StepExplorer,
     TrainExplorer,
@@ -201,6 +202,29 @@ def swing_cases() -> list[dict]:
                 t=made.t.tolist(),
                 ys=made.ys.tolist(),
                 energy=made.energy.tolist(),
+            )
+        )
+    return rows
+
+
+def horizon_cases() -> list[dict]:
+    """Return misfits over several horizons, with and without windows and noise."""
+    rows = []
+    for horizon, windows, noise in product((4.0, 17.25, 40.0), (1, 3, 8), (0.0, 0.3)):
+        figure = HorizonExplorer(
+            horizon=horizon, windows=windows, noise=noise, start=1.8, steps=7
+        )
+        made = figure.solution()
+        rows.append(
+            dict(
+                task=some(figure, ("horizon", "windows", "noise", "draws")),
+                start=figure.start,
+                steps=figure.steps,
+                loss=made.loss.tolist(),
+                minima=made.minima,
+                basin=made.basin,
+                path=made.path.tolist(),
+                curve=made.curve[~made.curve[:, 0].isnan()].tolist(),
             )
         )
     return rows
@@ -506,6 +530,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "walks": latent_cases(),
         "samples": sample_cases(),
         "swings": swing_cases(),
+        "horizons": horizon_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

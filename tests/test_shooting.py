@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -57,7 +58,7 @@ def test_growing_windows_fill_the_series_at_every_length(gaps, first):
     lengths = doubling(gaps, first)
     assert lengths[0] == first and lengths[-1] == gaps
     assert all(gaps % n == 0 for n in lengths)
-    assert all(b > a for a, b in zip(lengths, lengths[1:]))
+    assert all(b > a for a, b in itertools.pairwise(lengths))
     with pytest.raises(ValueError, match="divide"):
         doubling(10, 3)
 

@@ -1,5 +1,6 @@
 """The live figures in Python: what they solve, and traits that say what they allow."""
 
+import itertools
 import sys
 import types
 from itertools import pairwise
@@ -43,6 +44,7 @@ from course_lib.widgets import (
     DigitSampler,
     FixedPointExplorer,
     FlowExplorer,
+    HorizonExplorer,
     PendulumExplorer,
     StepExplorer,
     StepSizeExplorer,
@@ -194,6 +196,52 @@ def test_a_pendulum_figure_says_which_networks_it_carries():
         PendulumExplorer(network(), damped)
     with pytest.raises(TraitError, match="an angle and a momentum"):
         swing(start=(1.0,))
+
+
+@pytest.mark.parametrize(("horizon", "windows"), [(20.0, 1), (40.0, 1), (40.0, 4)])
+def test_a_horizon_figure_finds_the_basin_that_the_length_of_a_window_says(
+    horizon, windows
+):
+    made = HorizonExplorer(horizon=horizon, windows=windows).solution()
+    assert made.loss[made.loss.argmin()] < 1e-12
+    assert made.omega[made.loss.argmin()] == pytest.approx(1.0)
+    low, high = made.basin
+    assert low < 1 < high
+    # Places alone are read, so that the crests are near 4.49/w, not on it.
+    assert high - low == pytest.approx(2 * 4.4934 * windows / horizon, rel=0.2)
+
+
+def test_a_horizon_figure_has_more_valleys_the_longer_it_looks():
+    minima = [HorizonExplorer(horizon=T).solution().minima for T in (5.0, 10, 20, 40)]
+    assert all(1.5 < b / a < 3 for a, b in itertools.pairwise(minima))
+
+
+def test_a_descent_goes_down_and_ends_where_its_valley_is():
+    figure = HorizonExplorer(horizon=20.0, start=1.8)
+    made = figure.solution()
+    assert abs(made.path[-1] - 1) > 0.3
+    where = (made.omega - made.path[:, None]).abs().argmin(dim=1)
+    assert (made.loss[where].diff() < 1e-3).all()
+    figure.windows = 8
+    assert figure.solution().path[-1].item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_model_of_a_horizon_figure_starts_anew_at_every_window():
+    made = HorizonExplorer(horizon=10.0, windows=4, noise=0.2).solution()
+    breaks = made.curve[:, 0].isnan()
+    assert breaks.sum() == 3
+    starts = torch.cat((made.curve[:1], made.curve[1:][breaks[:-1]]))
+    places = made.seen[(starts[:, 0] / 0.25).round().long(), 0]
+    torch.testing.assert_close(starts[:, 1], places)
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(horizon=3.0), dict(windows=9), dict(noise=-0.1), dict(steps=61)]
+)
+def test_a_horizon_figure_says_its_ranges(bad):
+    (name,) = bad
+    with pytest.raises(TraitError, match=f"{name} must be from"):
+        HorizonExplorer(**bad)
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():

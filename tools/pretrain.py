@@ -123,6 +123,9 @@ def main() -> None:
     horizons.set_defaults(run=train_horizons.run)
     horizons.add_argument("--model", choices=list(train_horizons.PLANS))
     horizons.add_argument(
+        "--way", choices=[*train_horizons.WAYS, *train_horizons.ADDED]
+    )
+    horizons.add_argument(
         "--seeds", type=int, default=20, help="how many, from --seed on"
     )
     equilibrium = commands.add_parser(

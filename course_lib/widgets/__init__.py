@@ -5,6 +5,7 @@ from course_lib.widgets.digit import DigitDepthExplorer, DigitSolution
 from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.fixed_point import FixedPointExplorer
+from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
@@ -23,6 +24,8 @@ __all__ = [
     "DigitSolution",
     "FixedPointExplorer",
     "FlowExplorer",
+    "HorizonExplorer",
+    "HorizonSolution",
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",

@@ -7,7 +7,7 @@ the way from the prediction to the reading.
 
 References
 ----------
-Bock 1983, Recent Advances in Parameter Identification Techniques for O.D.E.
+Bock, Plitt 1984, A Multiple Shooting Algorithm for Direct Solution of Optimal Control Problems.
 Hess, Monfared, Brenner, Durstewitz 2023, Generalized Teacher Forcing for Learning Chaotic
 Dynamics.
 """
@@ -100,7 +100,7 @@ class MultipleShooting(nn.Module):
 
     References
     ----------
-    Bock 1983, Recent Advances in Parameter Identification Techniques for O.D.E.
+    Voss, Timmer, Kurths 2004, Nonlinear Dynamical System Identification from Uncertain and Indirect Measurements.
     """
 
     def __init__(self, starts: Tensor):

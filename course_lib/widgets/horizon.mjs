@@ -234,12 +234,13 @@ function report({ horizon, windows }, { minima, deepest, basin }, walked, end) {
   const cut = windows === 1 ? "one shot" : `${windows} windows`;
   const [low, high] = basin;
   const where = end > low && end < high ? "in the deepest valley" : "outside the deepest valley";
-  const now = walked[walked.length - 1];
+  const [n, now] = [walked.length - 1, walked[walked.length - 1]];
+  const soFar = n < STEPS ? `After ${n} steps from ${short(walked[0])} the descent is at ` : "";
+  const after = soFar ? `${soFar}${short(now)}; after` : `From ${short(walked[0])}, after`;
   return (
     `Horizon ${short(horizon)}, ${cut}: ${minima} ${minima === 1 ? "minimum" : "minima"} ` +
     `between ${LOW} and ${HIGH}. The deepest is at ${short(deepest)}, its basin ` +
-    `${short(high - low)} wide. After ${walked.length - 1} steps from ${short(walked[0])} the ` +
-    `descent is at ${short(now)}; after ${STEPS} it is at ${short(end)}, ${where}.`
+    `${short(high - low)} wide. ${after} ${STEPS} steps the descent is at ${short(end)}, ${where}.`
   );
 }
 

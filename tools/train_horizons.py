@@ -1,6 +1,6 @@
 """Five ways to fit a long series, chapter 18: how often each finds the truth.
 
-Hares and foxes (Lotka–Volterra) are read 201 times over 20 time units, about eight rounds,
+Hares and foxes (Lotka–Volterra) are read 201 times over 20 time units, about six rounds,
 with noise of 0.1. Two models learn from the readings: the true law with its four rates
 open, from rates that are off by a factor of exp(0.5 N(0, 1)) each, and a network 2-32-2,
 from random weights. The ways differ in where a shot starts (see `course_lib.shooting`).

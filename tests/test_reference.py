@@ -7,11 +7,11 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from course_lib import flows, latent, models, solvers
+from course_lib import flows, latent, models, shooting, solvers
 from tools.docstrings import marked_up
 
 REFERENCE = ROOT / "reference"
-ROOMS = (solvers, latent, flows, models)
+ROOMS = (solvers, latent, flows, models, shooting)
 
 
 def named(name: str):

@@ -55,7 +55,7 @@ ORDER = (
     "flows.continuous flows.digits flows.planar",
     "flows.pixels",
     "flows",
-    "training",
+    "training shooting",
     "forecasting measuring",
     "records",
     "plotting",
@@ -66,8 +66,8 @@ ORDER = (
     "widgets.wire",
     "widgets.traits",
     "widgets.figure",
-    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.latent "
-    "widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
+    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.horizon "
+    "widgets.latent widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
     "widgets",
     "checks.check",

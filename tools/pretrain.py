@@ -14,6 +14,7 @@
     python -m tools.pretrain rods --seeds 3
     python -m tools.pretrain horizons --seeds 20 --threads 1
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
+    python -m tools.pretrain graphs --seeds 3
 
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
@@ -34,6 +35,7 @@ from tools import (
     train_equilibrium,
     train_fashion,
     train_horizons,
+    train_graphs,
     train_matching,
     train_physics,
     train_pixels,
@@ -136,6 +138,10 @@ def main() -> None:
     equilibrium.add_argument(
         "--model", choices=train_equilibrium.MODELS, default="equilibrium"
     )
+    graphs = commands.add_parser("graphs", help="depth on graphs, and oscillators")
+    graphs.set_defaults(run=train_graphs.run)
+    graphs.add_argument("--task", choices=[*train_graphs.TASKS, "kuramoto"])
+    graphs.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     trained = (mnist, spirals, fashion, vae, matching, pixels, equilibrium)
     for command in trained:
         command.set_defaults(run=pretrain)
@@ -143,6 +149,7 @@ def main() -> None:
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
     for command in (*trained, costs, starts, visits, physics, rods, horizons):
+    for command in (*trained, costs, starts, visits, physics, rods, graphs):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

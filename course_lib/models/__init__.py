@@ -2,7 +2,8 @@
 
 `fields` holds the vector fields, alone and many side by side, `layers` the neural ODE
 layer and the residual network, `fixed_points` layers that solve z = f(z, x), `classifiers`
-what reads images, with the rivals; `physics` holds fields that obey a law of mechanics.
+what reads images, with the rivals; `physics` holds fields that obey a law of mechanics,
+`graphs` what flows between the nodes of a graph.
 """
 
 from course_lib.models.classifiers import (
@@ -30,6 +31,23 @@ from course_lib.models.fixed_points import (
     row_jacobians,
     spectral_radius,
 )
+from course_lib.models.graphs import (
+    AttentionField,
+    CoupledField,
+    GraphConvolution,
+    GraphField,
+    GraphLayers,
+    HeatField,
+    NodeClassifier,
+    PairFunction,
+    degrees,
+    graph_ode,
+    kuramoto,
+    label_propagation,
+    laplacian,
+    propagation,
+    smoothing_energy,
+)
 from course_lib.models.layers import AugmentedODE, NeuralODE, ResNet, check_states
 from course_lib.models.physics import (
     HamiltonianField,
@@ -48,34 +66,49 @@ from course_lib.models.physics import (
 __all__ = [
     "DIGIT_MODELS",
     "ITERATIONS",
+    "AttentionField",
     "AugmentedODE",
     "Autonomous",
     "ConvDynamics",
+    "CoupledField",
     "DigitClassifier",
     "Ensemble",
     "EquilibriumLayer",
     "FixedPoint",
+    "GraphConvolution",
+    "GraphField",
+    "GraphLayers",
     "HamiltonianField",
+    "HeatField",
     "ImplicitGradient",
     "Iteration",
     "LagrangianField",
     "MLPDynamics",
     "MechanicalLagrangian",
     "NeuralODE",
+    "NodeClassifier",
+    "PairFunction",
     "ResNet",
     "ScalarNetwork",
     "SeparableEnergy",
     "StackedLinear",
     "check_states",
+    "degrees",
     "digit_model",
     "digit_odenet",
     "double_pendulum_lagrangian",
     "fashion_odenet",
     "fixed_point",
     "gradient_of",
+    "graph_ode",
+    "kuramoto",
+    "label_propagation",
+    "laplacian",
     "pendulum_energy",
+    "propagation",
     "residual_sizes",
     "row_jacobians",
+    "smoothing_energy",
     "sparse_regression",
     "spectral_radius",
     "spring_energy",

@@ -4,20 +4,26 @@ import torch
 from torch import nn
 
 from course_lib.flows import DigitVAE, LabelledVelocity, digit_velocity
+from course_lib.graphs_data import karate_club, ring
 from course_lib.latent import LatentODE
 from course_lib.models import (
     DigitClassifier,
+    GraphField,
     HamiltonianField,
     MLPDynamics,
+    NeuralODE,
+    NodeClassifier,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
+    propagation,
 )
 from course_lib.widgets import (
     DensityFlowExplorer,
     DigitDepthExplorer,
     DigitSampler,
     FlowExplorer,
+    GraphExplorer,
     LatentExplorer,
     PendulumExplorer,
 )
@@ -96,3 +102,13 @@ def separable(width=6) -> HamiltonianField:
 
 def swing(f=None, **settings) -> PendulumExplorer:
     return PendulumExplorer(f or network(), separable(), **settings)
+
+
+def between_nodes(**settings) -> GraphExplorer:
+    """Random weights on the club and on a ring; two nodes are warm, one is cold."""
+    graphs = {"club": karate_club(), "ring": ring(12)}
+    torch.manual_seed(0)
+    field = GraphField(propagation(graphs["ring"].adjacency()), 3, bias=False)
+    flow = NodeClassifier(1, 3, 1, NeuralODE(field), bias=False)
+    how = dict(warm=[0, 5], cold=[33], t=2.0) | settings
+    return GraphExplorer(flow, graphs, **how)

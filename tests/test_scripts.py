@@ -13,7 +13,16 @@ from itertools import product
 
 import torch
 from conftest import ROOT
-from figures import density, digits, flow, latent, network, sampler, swing
+from figures import (
+    between_nodes,
+    density,
+    digits,
+    flow,
+    latent,
+    network,
+    sampler,
+    swing,
+)
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
@@ -225,6 +234,25 @@ def horizon_cases() -> list[dict]:
                 basin=made.basin,
                 path=made.path.tolist(),
                 curve=made.curve[~made.curve[:, 0].isnan()].tolist(),
+def graph_cases() -> list[dict]:
+    """Return flows on graphs by several solvers, one of which explodes."""
+    rows = []
+    solvers = (("euler", 0.05), ("euler", 0.2), ("rk4", 0.3), ("dopri5", 1e-4))
+    for kind, graph, (method, size) in product(
+        ("heat", "learnt"), ("club", "ring"), solvers
+    ):
+        settings = settings_of(method, size)
+        how = {name: settings[name] for name in settings if name != "atol"}
+        figure = between_nodes(kind=kind, graph=graph, **how)
+        found = figure.solution()
+        traits = ("names", "graph", "edges", "places", "labels", "ends", "weights")
+        rows.append(
+            dict(
+                traits=some(figure, (*traits, "warm", "cold")),
+                **dict(kind=kind, settings=settings, end=figure.t),
+                t=found.t.tolist(),
+                values=found.values.flatten().tolist(),
+                energy=found.energy.tolist(),
             )
         )
     return rows
@@ -531,6 +559,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "samples": sample_cases(),
         "swings": swing_cases(),
         "horizons": horizon_cases(),
+        "graphs": graph_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from figures import (
+    between_nodes,
     classifier,
     density,
     digits,
@@ -25,16 +26,22 @@ from torch import nn
 from traitlets import TraitError
 
 from course_lib.flows import Guided, LabelledVelocity, sample_ode
+from course_lib.graphs_data import Graph, ring
 from course_lib.latent import LatentRNN
 from course_lib.models import (
     ConvDynamics,
+    GraphField,
     HamiltonianField,
     MLPDynamics,
+    NeuralODE,
+    NodeClassifier,
     ScalarNetwork,
     SeparableEnergy,
     digit_model,
     digit_odenet,
+    laplacian,
     pendulum_energy,
+    propagation,
 )
 from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
@@ -45,12 +52,14 @@ from course_lib.widgets import (
     FixedPointExplorer,
     FlowExplorer,
     HorizonExplorer,
+    GraphExplorer,
     PendulumExplorer,
     StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
 )
 from course_lib.widgets import figure as figure_module
+from course_lib.widgets.graph import laid_out
 from course_lib.widgets.step import line_of, listed
 from course_lib.widgets.wire import decode, encode
 
@@ -242,6 +251,59 @@ def test_a_horizon_figure_says_its_ranges(bad):
     (name,) = bad
     with pytest.raises(TraitError, match=f"{name} must be from"):
         HorizonExplorer(**bad)
+def test_a_graph_figure_gives_heat_and_the_learnt_flow_in_python():
+    figure = between_nodes(method="dopri5", rtol=1e-9)
+    A = figure.adjacency()
+    made = figure.solution()
+    exact = torch.linalg.matrix_exp(-2.0 * laplacian(A)) @ figure.start()
+    torch.testing.assert_close(made.values[-1], exact[:, 0], atol=1e-6, rtol=0)
+    assert made.t[0] == 0 and made.t[-1] == 2.0 and (made.energy.diff() < 0).all()
+    figure.kind = "learnt"
+    torch.manual_seed(0)
+    field = GraphField(propagation(A.float(), kind="walk"), 3, bias=False)
+    flow = NodeClassifier(
+        1, 3, 1, NeuralODE(field, (0, 2), rtol=1e-6, atol=1e-8), bias=False
+    )
+    with torch.no_grad():
+        theirs = flow(figure.start().float())[:, 0]
+    assert figure.weights == GraphExplorer(flow, {"ring": ring(12)}).weights
+    torch.testing.assert_close(
+        figure.solution().values[-1].float(), theirs, atol=1e-4, rtol=0
+    )
+
+
+def test_a_graph_figure_explodes_as_euler_does_and_ignores_nodes_that_are_not_there():
+    figure = between_nodes(method="euler", step_size=0.2, t=8.0)
+    assert figure.solution().energy[-1] > 1e6
+    figure.graph, figure.step_size = "ring", 0.1
+    assert figure.start().flatten().nonzero().flatten().tolist() == [0, 5]
+    assert figure.solution().energy[-1] < 0.1
+
+
+def test_places_keep_the_distances_of_a_path_and_apart_what_is_apart():
+    line = Graph(
+        torch.tensor([[0, 1, 2], [1, 2, 3]]), torch.zeros(5, dtype=torch.int64)
+    )
+    places = laid_out(line)
+    steps = (places[1:4] - places[:3]).norm(dim=1)
+    assert steps.max() / steps.min() < 1.2
+    assert torch.cdist(places, places).fill_diagonal_(9).min() > 0.3
+
+
+def test_a_graph_figure_says_what_does_not_fit():
+    flow = NodeClassifier(1, 3, 1, NeuralODE(MLPDynamics(3, (4,))), bias=False)
+    with pytest.raises(ValueError, match=r"flow must be.*MLPDynamics"):
+        GraphExplorer(flow, {"ring": ring(5)})
+    field = GraphField(torch.eye(5), 3, bias=False)
+    with pytest.raises(ValueError, match="no bias"):
+        GraphExplorer(NodeClassifier(1, 3, 1, NeuralODE(field)), {"ring": ring(5)})
+    fits = NodeClassifier(1, 3, 1, NeuralODE(field), bias=False)
+    with pytest.raises(ValueError, match=r"2 to 100 nodes; got.*101"):
+        GraphExplorer(fits, {"ring": ring(101)})
+    with pytest.raises(TraitError, match="graph must be one of club, ring"):
+        between_nodes(graph="tree")
+    with pytest.raises(TraitError, match="node must be from 0 to 33"):
+        between_nodes(node=34)
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():

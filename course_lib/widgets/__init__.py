@@ -6,6 +6,7 @@ from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.fixed_point import FixedPointExplorer
 from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
+from course_lib.widgets.graph import GraphExplorer, GraphSolution
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
@@ -26,6 +27,8 @@ __all__ = [
     "FlowExplorer",
     "HorizonExplorer",
     "HorizonSolution",
+    "GraphExplorer",
+    "GraphSolution",
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",

@@ -363,7 +363,8 @@ class CoupledField(nn.Module):
 
     References
     ----------
-    Kuramoto 1975, Self-entrainment of a population of coupled non-linear oscillators.
+    Strogatz 2000, From Kuramoto to Crawford: exploring the onset of synchronization in
+    populations of coupled oscillators.
     """
 
     def __init__(self, rates: Tensor, weights: Tensor, pull: Callable):

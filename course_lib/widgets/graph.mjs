@@ -168,7 +168,7 @@ export const factorOf = (method, h, largest) =>
 /** @param {RenderProps} props */
 function render({ model, el }) {
   const get = (/** @type {string} */ name) => model.get(name);
-  const figure = frame(el, model, { title: "What flows between nodes", draw });
+  const figure = frame(el, model, { title: "Warm and cold, from neighbour to neighbour", draw });
   const settings = addControls(figure, model);
   const plot = new Plot(figure, { title: "The graph, its nodes coloured", height: 320 });
   const over = new Plot(figure, { title: "The smoothing energy over time", height: 320 });
@@ -267,8 +267,10 @@ function painter(plot, model, net) {
     const most = Math.max(...now.map(Math.abs)) || 1;
     marks.forEach((mark, i) => {
       const [px, py] = [plot.x(places[i][0]), plot.y(places[i][1])].map(pixel);
-      const style = styleOf(now[i] / most, Boolean(given[i]), i === model.get("node"));
-      fill(mark, { transform: `translate(${px} ${py})`, style });
+      fill(mark, { transform: `translate(${px} ${py})` });
+      // No style attribute: a page that stands alone forbids it.
+      const chosen = i === model.get("node");
+      Object.assign(mark.style, styleOf(now[i] / most, Boolean(given[i]), chosen));
     });
   };
 }
@@ -292,11 +294,13 @@ function markOf(label, i) {
 function styleOf(share, given, chosen) {
   const color = share < 0 ? "var(--exact)" : "var(--ours)";
   const ink = Math.round(100 * Math.abs(share));
-  return (
-    `cursor:pointer;stroke:currentColor;stroke-width:${given ? 3 : 1};` +
-    `stroke-dasharray:${chosen ? "3 2" : "none"};` +
-    `fill:color-mix(in srgb, ${color} ${ink}%, var(--paper))`
-  );
+  return {
+    cursor: "pointer",
+    stroke: "currentColor",
+    strokeWidth: given ? "3" : "1",
+    strokeDasharray: chosen ? "3 2" : "none",
+    fill: `color-mix(in srgb, ${color} ${ink}%, var(--paper))`,
+  };
 }
 
 /**
@@ -353,9 +357,9 @@ function addControls(figure, model) {
     { role: "group", "aria-label": "The node at the start" },
     ...buttons,
   );
-  group.style.gridColumn = "2 / -1";
+  Object.assign(group.style, { gridColumn: "2 / -1", display: "flex", gap: "0.4em" });
   figure.controls.append(
-    element("div", { class: "live-control" }, element("span", {}, "starts"), group),
+    element("div", { class: "live-control" }, element("span", {}, "It starts"), group),
   );
   for (const name of ["warm", "cold"]) figure.settings.push(nodesIn(model, name, last));
   legend(figure, [
@@ -395,15 +399,17 @@ function nodesIn(model, name, last) {
  */
 function factsNow(get, { labels, ends }, x, how, { values, energy, stopped }) {
   const now = values[values.length - 1];
-  const sides = new Set(labels).size > 1;
-  const right = now.filter((v, i) => (labels[i] ? v < 0 : v > 0)).length;
   const [graph, kind, method, t] = ["graph", "kind", "method", "t"].map(get);
+  const sides = new Set(labels).size > 1;
+  const long = kind === "heat" && how.step_size;
+  const grows = long && Math.abs(factorOf(method, long, ends[1])) > 1;
+  const right = now.filter((v, i) => (labels[i] ? v < 0 : v > 0)).length;
   const last = energy[energy.length - 1];
   return {
     ...{ graph, kind, method, t, h: how.step_size },
     limit: 2 / ends[1],
     given: x.filter(Boolean).length,
-    right: sides && !stopped ? right : undefined,
+    right: sides && !stopped && !grows ? right : undefined,
     energy: stopped ? undefined : last,
     left: stopped || !energy[0] ? undefined : last / energy[0],
     largest: stopped ? undefined : Math.max(...now.map(Math.abs)),

@@ -84,7 +84,8 @@ class GraphExplorer(LiveFigure):
         "t": "the moment",
         "limit": "2 / the largest eigenvalue of L",
         "given": "how many nodes are warm or cold at the start",
-        "right": "how many nodes are on the side of their label; none for one label",
+        "right": "how many nodes are on the side of their label; none for one label, or "
+        "while heat grows",
         "energy": "smoothing energy at the moment",
         "left": "energy / energy at the start",
         "largest": "largest size of a number at the moment",

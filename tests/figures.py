@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from course_lib.data import karate_club, ring
 from course_lib.flows import DigitVAE, LabelledVelocity, digit_velocity
-from course_lib.graphs_data import karate_club, ring
 from course_lib.latent import LatentODE
 from course_lib.models import (
     DigitClassifier,

@@ -11,10 +11,10 @@ import torch
 from scipy.linalg import expm
 from scipy.sparse import csgraph
 
-from course_lib.data import generator
-from course_lib.graphs_data import (
+from course_lib.data import (
     Graph,
     block_model,
+    generator,
     karate_club,
     nearest_neighbours,
     ring,

@@ -25,8 +25,8 @@ from figures import (
 from torch import nn
 from traitlets import TraitError
 
+from course_lib.data import Graph, ring
 from course_lib.flows import Guided, LabelledVelocity, sample_ode
-from course_lib.graphs_data import Graph, ring
 from course_lib.latent import LatentRNN
 from course_lib.models import (
     ConvDynamics,

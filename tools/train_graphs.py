@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import data, measuring, records, training
-from course_lib.data import generator
-from course_lib.graphs_data import Graph, block_model, nearest_neighbours
+from course_lib.data import Graph, block_model, generator, nearest_neighbours
 from course_lib.models import (
     AttentionField,
     CoupledField,

@@ -1,5 +1,5 @@
 """The data of the course: seeded toy sets, spirals, four years of weather, the visits of
-312 patients, sentences, MNIST and Fashion-MNIST.
+312 patients, sentences, graphs, MNIST and Fashion-MNIST.
 
 The weather, the visits and a real subset of both image sets travel with the package, so
 that the whole book builds with no network: the first 10,000 training images and all
@@ -13,6 +13,13 @@ from course_lib.data.files import (
     checksums,
     read_bundled_file,
     read_checked,
+)
+from course_lib.data.graphs import (
+    Graph,
+    block_model,
+    karate_club,
+    nearest_neighbours,
+    ring,
 )
 from course_lib.data.images import (
     FASHION_MNIST,
@@ -79,10 +86,12 @@ __all__ = [
     "WHEN",
     "Archive",
     "DataError",
+    "Graph",
     "ImageSet",
     "Spirals",
     "Visits",
     "Weather",
+    "block_model",
     "cache_folder",
     "checksums",
     "concentric_circles",
@@ -93,13 +102,16 @@ __all__ = [
     "find_full",
     "generator",
     "grammar",
+    "karate_club",
     "linear_spiral",
     "load_images",
     "mnist",
+    "nearest_neighbours",
     "parse_idx",
     "read_bundled",
     "read_bundled_file",
     "read_checked",
+    "ring",
     "sentences",
     "thin",
     "two_armed_spirals",

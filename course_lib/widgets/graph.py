@@ -11,7 +11,7 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from course_lib.graphs_data import Graph
+from course_lib.data import Graph
 from course_lib.models import (
     GraphField,
     HeatField,

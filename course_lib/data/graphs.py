@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.data import generator
+from course_lib.data.toys import generator
 
 __all__ = ["Graph", "block_model", "karate_club", "nearest_neighbours", "ring"]
 

@@ -151,8 +151,9 @@ def learn(task: Task, part: nn.Module) -> tuple[NodeClassifier, training.History
     def adam(parameters, lr):
         return torch.optim.Adam(parameters, lr=lr, weight_decay=5e-4)
 
-    how = dict(lr=2e-2, optimizer=adam, clip=1.0)
-    return net, training.one_cycle(net, [()] * STEPS, loss, **how)
+    batches: list[tuple] = [()] * STEPS
+    done = training.one_cycle(net, batches, loss, lr=2e-2, optimizer=adam, clip=1.0)
+    return net, done
 
 
 def classified(name: str, model: str, depth: int, seed: int) -> dict:
@@ -255,7 +256,7 @@ def oscillators(model: str, A: Tensor) -> nn.Module:
     return CoupledField(nn.Parameter(torch.zeros(N)), given, PairFunction((16,)))
 
 
-def edge_count(f: nn.Module) -> Tensor:
+def edge_count(f) -> Tensor:
     """How many edges the weights count for, ``|w|₁ / |w|₂``, whatever their scale."""
     w = f.weights - f.weights.diag().diag()
     return w.abs().sum() / w.square().sum().sqrt()
@@ -323,7 +324,7 @@ def far_off(f: nn.Module, true: nn.Module) -> dict:
     return {f"off_at_{int(s)}": e.item() for s, e in zip(t[1:], off[1:])}
 
 
-def named(f: nn.Module, A: Tensor) -> dict:
+def named(f, A: Tensor) -> dict:
     """Precision and recall of the edges, each in both directions, and all weights."""
     w = f.weights.detach()
     w = (w - w.diag().diag()).abs()

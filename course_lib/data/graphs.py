@@ -107,8 +107,9 @@ def block_model(
         if not 0 <= p <= 1:
             raise ValueError(f"{name} must be a probability from 0 to 1, got {p!r}")
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(list(sizes)))
-    p = torch.where(labels[:, None] == labels, inside, between)
-    drawn = torch.rand(p.shape, generator=generator(seed), dtype=torch.float32) < p
+    chance = torch.where(labels[:, None] == labels, inside, between)
+    g = generator(seed)
+    drawn = torch.rand(chance.shape, generator=g, dtype=torch.float32) < chance
     return Graph(drawn.triu(1).nonzero().T.contiguous(), labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -91,10 +92,10 @@ class GraphExplorer(LiveFigure):
         "largest": "largest size of a number at the moment",
     }
     names = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
-    edges = traitlets.List(read_only=True).tag(sync=True)
-    places = traitlets.List(read_only=True).tag(sync=True)
-    labels = traitlets.List(read_only=True).tag(sync=True)
-    ends = traitlets.List(read_only=True).tag(sync=True)
+    edges: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
+    places: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
+    labels: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
+    ends: traitlets.List = traitlets.List(read_only=True).tag(sync=True)
     weights = traitlets.Unicode(read_only=True).tag(sync=True)
     graph = traitlets.Unicode().tag(sync=True)
     kind = traitlets.Enum(["heat", "learnt"], "heat").tag(sync=True)
@@ -174,13 +175,13 @@ class GraphExplorer(LiveFigure):
 
     def _steps(self, f: nn.Module, x: Tensor) -> Solution:
         """Solve to the moment, and return the states at the ends of all steps."""
-        how = dict(method=self.method, max_steps=MAX_STEPS)
+        solved = partial(solve, f, x, method=self.method, max_steps=MAX_STEPS)
         if not METHODS[self.method].adaptive:
             ends = step_ends((0.0, self.t), self.step_size, most=MAX_STEPS)
-            return solve(f, x, ends, step_size=self.step_size, **how)
-        how |= dict(rtol=self.rtol, atol=self.rtol)
-        starts = solve(f, x, [0.0, self.t], **how).step_times
-        return solve(f, x, [*starts.tolist(), self.t], **how)
+            return solved(ends, step_size=self.step_size)
+        loose = dict(rtol=self.rtol, atol=self.rtol)
+        starts = solved([0.0, self.t], **loose).step_times
+        return solved([*starts.tolist(), self.t], **loose)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Encoder (w,), what is heard and a node's own (w, w), decoder (w,)."""

@@ -1,10 +1,11 @@
 """The live figures in a browser, on a page of their own: hands, keys, extremes, failures."""
 
+import json
 import re
 
 import pytest
 from conftest import settle
-from figures import sampler
+from figures import between_nodes, sampler
 from live import (
     FIGURES,
     controls,
@@ -365,6 +366,48 @@ def test_steps_that_overflow_are_told_in_words(show):
     wild = dict(problem="vanderpol", start=[3.0, 3.0], method="rk4", step_size=2.0)
     page = show(StepExplorer(moment=200, **wild))
     expect(page.locator(".live-status")).to_contain_text("The step after it overflows")
+
+
+def facts_of(page) -> dict:
+    settle(page)
+    return json.loads(page.locator(".live").get_attribute("data-facts"))
+
+
+def test_a_click_warms_a_node_the_next_cools_it_and_a_third_clears_it(show):
+    page = show(between_nodes(warm=[], cold=[], kind="heat"))
+    status = page.locator(".live-status")
+    expect(status).to_contain_text("no node is warm or cold")
+    node = page.locator(".live-plot circle").nth(4)
+    for side, given in (("largest", 1), ("largest", 1), (None, 0)):
+        node.click()
+        assert facts_of(page)["given"] == given
+        assert bool(facts_of(page)["largest"]) == (side is not None)
+
+
+def test_keys_warm_the_chosen_node_and_a_stroke_warms_all_that_it_meets(show):
+    page = show(between_nodes(warm=[], cold=[], kind="heat"))
+    page.get_by_label("Node", exact=True).fill("33")
+    page.get_by_role("button", name="Cold", exact=True).press("Enter")
+    assert facts_of(page)["given"] == 1 and facts_of(page)["right"] == 17
+    boxes = [page.locator(".live-plot circle").nth(i).bounding_box() for i in (2, 3)]
+    middles = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
+    page.mouse.move(*middles[0])
+    page.mouse.down()
+    page.mouse.move(*middles[1], steps=20)
+    page.mouse.up()
+    assert facts_of(page)["given"] >= 3
+    page.get_by_role("button", name="Reset").click()
+    assert facts_of(page)["given"] == 0
+
+
+def test_heat_that_explodes_is_told_in_words_and_has_no_sides(show):
+    page = show(between_nodes(kind="heat", method="euler", step_size=0.2, t=6.0))
+    expect(page.locator(".live-status")).to_contain_text(
+        "it grows: this step is too long"
+    )
+    assert facts_of(page)["right"] is None and facts_of(page)["left"] > 1e6
+    page.get_by_label("Graph", exact=True).select_option("ring")
+    expect(page.locator(".live-status")).to_contain_text("it fades")
 
 
 def test_broken_state_becomes_a_message_in_the_figure(show):

@@ -345,6 +345,22 @@ function addControls(figure, model) {
   plays(figure, slider(figure, model, "t", "Time t", { min: 0.02, max: END, step: 0.01 }));
   const last = Math.max(...model.get("labels").map((/** @type {number[]} */ l) => l.length)) - 1;
   slider(figure, model, "node", "Node", { min: 0, max: last, step: 1 });
+  givers(figure, model);
+  for (const name of ["warm", "cold"]) figure.settings.push(nodesIn(model, name, last));
+  legend(figure, [
+    ["ours wide", "above 0"],
+    ["exact wide", "below 0; strongest where it is largest"],
+    ["exact dashed", "heat falls at least this fast"],
+  ]);
+  return settings;
+}
+
+/**
+ * Buttons that warm and cool the chosen node: what a hand does, by keyboard.
+ * @param {Figure} figure
+ * @param {AnyModel} model
+ */
+function givers(figure, model) {
   const buttons = [
     ["Warm", 1],
     ["Cold", -1],
@@ -357,17 +373,15 @@ function addControls(figure, model) {
     { role: "group", "aria-label": "The node at the start" },
     ...buttons,
   );
-  Object.assign(group.style, { gridColumn: "2 / -1", display: "flex", gap: "0.4em" });
-  figure.controls.append(
-    element("div", { class: "live-control" }, element("span", {}, "It starts"), group),
-  );
-  for (const name of ["warm", "cold"]) figure.settings.push(nodesIn(model, name, last));
-  legend(figure, [
-    ["ours wide", "above 0"],
-    ["exact wide", "below 0; strongest where it is largest"],
-    ["exact dashed", "heat falls at least this fast"],
-  ]);
-  return settings;
+  Object.assign(group.style, { display: "flex", gap: "0.4em" });
+  const row = element("div", {}, element("span", {}, "It starts"), group);
+  Object.assign(row.style, {
+    display: "grid",
+    gridTemplateColumns: "7em 1fr",
+    gap: "0.5em",
+    alignItems: "center",
+  });
+  figure.controls.append(row);
 }
 
 /**

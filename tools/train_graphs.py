@@ -116,6 +116,8 @@ def messages(model: str, graph: Graph, depth: int) -> nn.Module:
     """What passes messages `depth` times, fresh."""
     A = graph.adjacency(sparse=True)
     P = propagation(A)
+    if model == "blind":
+        return GraphLayers(torch.eye(len(graph)).to_sparse(), WIDTH, depth)
     if model in ("gcn", "residual"):
         return GraphLayers(P, WIDTH, depth, residual=model == "residual")
     fields = {
@@ -132,6 +134,7 @@ def laplacian_of(P: Tensor) -> Tensor:
 
 
 MODELS = ("gcn", "residual", "heat", "attention", "field")
+BLIND = (8, 16, 32)  # depths of layers without edges: do they fail for depth alone?
 
 
 def accuracy(scores: Tensor, task: Task, which: Tensor) -> float:
@@ -257,7 +260,7 @@ def oscillators(model: str, A: Tensor) -> nn.Module:
 
 
 def edge_count(f) -> Tensor:
-    """How many edges the weights count for, ``|w|₁ / |w|₂``, whatever their scale."""
+    """``|w|₁ / |w|₂``, whatever their scale: √n for n equal weights."""
     w = f.weights - f.weights.diag().diag()
     return w.abs().sum() / w.square().sum().sqrt()
 
@@ -357,6 +360,9 @@ def node_rows(seed: int, args: argparse.Namespace):
             yield classified(name, "none", 0, seed)
             for model, depth in itertools.product(MODELS, DEPTHS[name]):
                 yield classified(name, model, depth, seed)
+        if name == "blocks" and args.task in (None, name):
+            for depth in BLIND:
+                yield classified(name, "blind", depth, seed)
 
 
 def oscillator_rows(seed: int, args: argparse.Namespace):

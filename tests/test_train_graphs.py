@@ -61,7 +61,7 @@ def test_a_run_leaves_a_row_for_each_model(monkeypatch, tmp_path):
     monkeypatch.setattr(train_graphs, "BLIND", (3,))
     monkeypatch.setitem(train_graphs.WINDOW, "steps", 2)
     for task in ("blocks", "kuramoto"):
-        train_graphs.run(argparse.Namespace(seed=5, seeds=1, task=task))
+        train_graphs.run(argparse.Namespace(seed=5, seeds=1, task=task, model=None))
     rows = records.results("graphs")["rows"]
     nodes = [r for r in rows if r["what"] == "nodes"]
     assert len(nodes) == 3 + 2 * len(MODELS)

@@ -141,6 +141,7 @@ def main() -> None:
     graphs = commands.add_parser("graphs", help="depth on graphs, and oscillators")
     graphs.set_defaults(run=train_graphs.run)
     graphs.add_argument("--task", choices=[*train_graphs.TASKS, "kuramoto"])
+    graphs.add_argument("--model", help="one of those that the task has")
     graphs.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
     trained = (mnist, spirals, fashion, vae, matching, pixels, equilibrium)
     for command in trained:

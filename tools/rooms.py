@@ -46,10 +46,10 @@ ORDER = (
     "solvers",
     "systems",
     "data.files data.toys data.sentences",
-    "data.images data.spirals data.visits data.weather",
+    "data.graphs data.images data.spirals data.visits data.weather",
     "data",
     "models.fields models.fixed_points models.layers models.physics",
-    "models.classifiers",
+    "models.classifiers models.graphs",
     "models",
     "latent flows.trace flows.matching",
     "flows.continuous flows.digits flows.planar",
@@ -67,6 +67,7 @@ ORDER = (
     "widgets.traits",
     "widgets.figure",
     "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.horizon "
+    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.graph "
     "widgets.latent widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
     "widgets",

@@ -160,7 +160,9 @@ def learn(task: Task, part: nn.Module) -> tuple[NodeClassifier, training.History
 
 
 def classified(name: str, model: str, depth: int, seed: int) -> dict:
-    """Train one model; how it was made and what it gets right."""
+    """Train one model, or spread labels; how it was made and what it gets right."""
+    if model == "propagation":
+        return spread(name, seed)
     task, start = TASKS[name](seed), time.process_time()
     training.seed(seed)
     part = messages(model, task.graph, depth) if depth else nn.Identity()
@@ -355,18 +357,22 @@ def run(args: argparse.Namespace) -> None:
 def node_rows(seed: int, args: argparse.Namespace):
     """Rows of the depth curves and of label propagation."""
     for name in TASKS:
-        if args.task in (None, name):
-            yield spread(name, seed)
-            yield classified(name, "none", 0, seed)
-            for model, depth in itertools.product(MODELS, DEPTHS[name]):
+        if args.task not in (None, name):
+            continue
+        plan = [
+            ("propagation", 0),
+            ("none", 0),
+            *itertools.product(MODELS, DEPTHS[name]),
+        ]
+        plan += [("blind", depth) for depth in BLIND] if name == "blocks" else []
+        for model, depth in plan:
+            if args.model in (None, model):
                 yield classified(name, model, depth, seed)
-        if name == "blocks" and args.task in (None, name):
-            for depth in BLIND:
-                yield classified(name, "blind", depth, seed)
 
 
 def oscillator_rows(seed: int, args: argparse.Namespace):
     """Rows of the oscillators."""
     if args.task in (None, "kuramoto"):
         for model in OSCILLATORS:
-            yield coupled(model, seed)
+            if args.model in (None, model):
+                yield coupled(model, seed)

@@ -362,7 +362,7 @@ def node_rows(seed: int, args: argparse.Namespace):
         plan = [
             ("propagation", 0),
             ("none", 0),
-            *itertools.product(MODELS, DEPTHS[name]),
+            *((model, depth) for depth in DEPTHS[name] for model in MODELS),
         ]
         plan += [("blind", depth) for depth in BLIND] if name == "blocks" else []
         for model, depth in plan:

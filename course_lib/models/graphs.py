@@ -143,7 +143,7 @@ def label_propagation(
 
     References
     ----------
-    Zhou, Bousquet, Lal, Weston, Schölkopf 2004, Learning with local and global
+    Zhou, Bousquet, Lal, Weston, Schölkopf 2003, Learning with local and global
     consistency.
     """
     S = _scaled(A, degrees(A), "symmetric")

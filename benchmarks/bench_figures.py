@@ -36,8 +36,11 @@ from torch import nn
 from course_lib import data, flows, latent, widgets
 from course_lib.measuring import processor
 from course_lib.models import (
+    GraphField,
     HamiltonianField,
     MLPDynamics,
+    NeuralODE,
+    NodeClassifier,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
@@ -143,6 +146,16 @@ def pendulum() -> widgets.PendulumExplorer:
     )
 
 
+def graph() -> widgets.GraphExplorer:
+    """Make a figure of the two flows of the book, with many steps on its largest graph."""
+    torch.manual_seed(0)
+    blocks = data.block_model((50, 50), 0.1, 0.02, seed=0)
+    field = GraphField(torch.eye(100), 2, bias=False)
+    net = NodeClassifier(1, 2, 1, NeuralODE(field), bias=False)
+    how = dict(kind="learnt", method="rk4", step_size=0.1, t=8.0, warm=[0], cold=[99])
+    return widgets.GraphExplorer(net, {"blocks": blocks}, **how)
+
+
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
 # What follows the hand within one refresh of a screen (16 ms), or two where a network is
 # solved (33 ms), moves with it. The digits' network is convolutional: 0.3 s, a pause.
@@ -181,6 +194,7 @@ CASES = {
     "sampler: t": Case(sampler, "Time t", 50),
     "horizon: T": Case(widgets.HorizonExplorer, "Horizon T", 16),
     "pendulum: h": Case(pendulum, "Step size h", 33),
+    "graph: t": Case(graph, "Time t", 16),
 }
 
 MEASURE = """async ({ label, moves, between }) => {

@@ -28,6 +28,7 @@ PLAYED = {
     "walk": (walk, "Share of the way"),
     "digit": (FIGURES["sampler"], "Time t"),
     "noise": (FIGURES["sampler"], "Share of the way"),
+    "graph": (FIGURES["graph"], "Time t"),
     "step": (StepExplorer, "Moment"),
     "iteration": (FixedPointExplorer, "Step"),
     "horizon": (HorizonExplorer, "Horizon T"),

@@ -93,6 +93,9 @@ figures = [
         ),
     ),
 ]
+field = models.GraphField(torch.eye(12), 2, bias=False)
+flow = models.NodeClassifier(1, 2, 1, models.NeuralODE(field), bias=False)
+figures.append(widgets.GraphExplorer(flow, {"ring": data.ring(12)}, warm=[0]))
 shown = {type(figure).__name__ for figure in figures}
 kinds = ("Explorer", "Sampler")
 assert shown == {name for name in widgets.__all__ if name.endswith(kinds)}

@@ -234,6 +234,11 @@ def horizon_cases() -> list[dict]:
                 basin=made.basin,
                 path=made.path.tolist(),
                 curve=made.curve[~made.curve[:, 0].isnan()].tolist(),
+            )
+        )
+    return rows
+
+
 def graph_cases() -> list[dict]:
     """Return flows on graphs by several solvers, one of which explodes."""
     rows = []

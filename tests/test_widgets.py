@@ -51,8 +51,8 @@ from course_lib.widgets import (
     DigitSampler,
     FixedPointExplorer,
     FlowExplorer,
-    HorizonExplorer,
     GraphExplorer,
+    HorizonExplorer,
     PendulumExplorer,
     StepExplorer,
     StepSizeExplorer,
@@ -251,6 +251,8 @@ def test_a_horizon_figure_says_its_ranges(bad):
     (name,) = bad
     with pytest.raises(TraitError, match=f"{name} must be from"):
         HorizonExplorer(**bad)
+
+
 def test_a_graph_figure_gives_heat_and_the_learnt_flow_in_python():
     figure = between_nodes(method="dopri5", rtol=1e-9)
     A = figure.adjacency()

@@ -34,8 +34,8 @@ from tools import (
     train_digits,
     train_equilibrium,
     train_fashion,
-    train_horizons,
     train_graphs,
+    train_horizons,
     train_matching,
     train_physics,
     train_pixels,
@@ -149,8 +149,7 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (*trained, costs, starts, visits, physics, rods, horizons):
-    for command in (*trained, costs, starts, visits, physics, rods, graphs):
+    for command in (*trained, costs, starts, visits, physics, rods, horizons, graphs):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -5,8 +5,8 @@ from course_lib.widgets.digit import DigitDepthExplorer, DigitSolution
 from course_lib.widgets.field import FlowExplorer
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.fixed_point import FixedPointExplorer
-from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
 from course_lib.widgets.graph import GraphExplorer, GraphSolution
+from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
@@ -25,10 +25,10 @@ __all__ = [
     "DigitSolution",
     "FixedPointExplorer",
     "FlowExplorer",
-    "HorizonExplorer",
-    "HorizonSolution",
     "GraphExplorer",
     "GraphSolution",
+    "HorizonExplorer",
+    "HorizonSolution",
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",

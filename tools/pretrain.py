@@ -13,6 +13,7 @@
     python -m tools.pretrain physics --seeds 3
     python -m tools.pretrain rods --seeds 3
     python -m tools.pretrain horizons --seeds 20 --threads 1
+    python -m tools.pretrain controlled --seeds 3
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
     python -m tools.pretrain graphs --seeds 3
 
@@ -31,6 +32,7 @@ import torch
 
 from course_lib import measuring, models, records, training
 from tools import (
+    train_controlled,
     train_digits,
     train_equilibrium,
     train_fashion,
@@ -117,7 +119,9 @@ def main() -> None:
     physics.add_argument("--task", choices=list(train_physics.TASKS))
     rods = commands.add_parser("rods", help="fields of two rods, with a law or plain")
     rods.set_defaults(run=train_rods.run)
-    for command in (physics, rods):
+    controlled = commands.add_parser("controlled", help="readers of irregular series")
+    controlled.set_defaults(run=train_controlled.run)
+    for command in (physics, rods, controlled):
         command.add_argument(
             "--seeds", type=int, default=3, help="how many, from --seed on"
         )
@@ -150,6 +154,7 @@ def main() -> None:
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
     for command in (*trained, costs, starts, visits, physics, rods, horizons, graphs):
+    for command in (*trained, costs, starts, visits, physics, rods, controlled):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

@@ -1,7 +1,8 @@
 """The data of the course: seeded toy sets, spirals, four years of weather, the visits of
 312 patients, sentences, graphs, MNIST and Fashion-MNIST.
+312 patients, spoken vowels, sentences, MNIST and Fashion-MNIST.
 
-The weather, the visits and a real subset of both image sets travel with the package, so
+The weather, the visits, the vowels and a real subset of both image sets travel with the package, so
 that the whole book builds with no network: the first 10,000 training images and all
 10,000 test images of each. The full sets are found as `images` says. Every file is
 checked against its SHA-256 before it is used, wherever it came from.
@@ -46,6 +47,13 @@ from course_lib.data.sentences import (
     grammar,
     sentences,
 )
+from course_lib.data.series import (
+    VOWELS_SHA256,
+    Series,
+    high_and_low,
+    leads,
+    vowels,
+)
 from course_lib.data.spirals import (
     Spirals,
     diverse_spirals,
@@ -82,12 +90,14 @@ __all__ = [
     "TEST_FILES",
     "TRAIN_FILES",
     "VISITS_SHA256",
+    "VOWELS_SHA256",
     "WEATHER_SHA256",
     "WHEN",
     "Archive",
     "DataError",
     "Graph",
     "ImageSet",
+    "Series",
     "Spirals",
     "Visits",
     "Weather",
@@ -103,6 +113,8 @@ __all__ = [
     "generator",
     "grammar",
     "karate_club",
+    "high_and_low",
+    "leads",
     "linear_spiral",
     "load_images",
     "mnist",
@@ -117,6 +129,7 @@ __all__ = [
     "two_armed_spirals",
     "two_moons",
     "visits",
+    "vowels",
     "weather",
     "windows",
 ]

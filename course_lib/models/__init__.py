@@ -4,6 +4,7 @@
 layer and the residual network, `fixed_points` layers that solve z = f(z, x), `classifiers`
 what reads images, with the rivals; `physics` holds fields that obey a law of mechanics,
 `graphs` what flows between the nodes of a graph.
+`controlled` models that take in readings.
 """
 
 from course_lib.models.classifiers import (
@@ -12,6 +13,16 @@ from course_lib.models.classifiers import (
     digit_model,
     digit_odenet,
     fashion_odenet,
+)
+from course_lib.models.controlled import (
+    ControlledField,
+    DecayReader,
+    FlowReader,
+    GapReader,
+    MatrixField,
+    NeuralCDE,
+    Row,
+    rows_of,
 )
 from course_lib.models.fields import (
     Autonomous,
@@ -69,8 +80,10 @@ __all__ = [
     "AttentionField",
     "AugmentedODE",
     "Autonomous",
+    "ControlledField",
     "ConvDynamics",
     "CoupledField",
+    "DecayReader",
     "DigitClassifier",
     "Ensemble",
     "EquilibriumLayer",
@@ -78,17 +91,22 @@ __all__ = [
     "GraphConvolution",
     "GraphField",
     "GraphLayers",
+    "FlowReader",
+    "GapReader",
     "HamiltonianField",
     "HeatField",
     "ImplicitGradient",
     "Iteration",
     "LagrangianField",
     "MLPDynamics",
+    "MatrixField",
     "MechanicalLagrangian",
+    "NeuralCDE",
     "NeuralODE",
     "NodeClassifier",
     "PairFunction",
     "ResNet",
+    "Row",
     "ScalarNetwork",
     "SeparableEnergy",
     "StackedLinear",
@@ -109,6 +127,7 @@ __all__ = [
     "residual_sizes",
     "row_jacobians",
     "smoothing_energy",
+    "rows_of",
     "sparse_regression",
     "spectral_radius",
     "spring_energy",

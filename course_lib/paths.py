@@ -27,8 +27,8 @@ from torch import Tensor
 
 __all__ = [
     "PATHS",
+    "ControlPath",
     "LogSignature",
-    "Path",
     "hermite_path",
     "joined",
     "linear_path",
@@ -40,7 +40,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Path:
+class ControlPath:
     """Cubic pieces one after the other, for every series of a batch.
 
     In piece i the path is ``a + bθ + cθ² + dθ³``, where θ goes from 0 to 1.
@@ -82,11 +82,11 @@ class Path:
         return i, (s - self.knots[i]) / length, length
 
 
-def polyline(points: Tensor, *, every: int = 1) -> Path:
+def polyline(points: Tensor, *, every: int = 1) -> ControlPath:
     """Straight pieces through points of shape (B, n + 1, C)."""
     a, b = points[:, :-1], points.diff(dim=1)
     zero = torch.zeros_like(b)
-    return Path(torch.stack((a, b, zero, zero)), _knots(points.shape[1]), every)
+    return ControlPath(torch.stack((a, b, zero, zero)), _knots(points.shape[1]), every)
 
 
 def _knots(n: int) -> tuple[float, ...]:
@@ -155,7 +155,7 @@ def _check(times: Tensor, values: Tensor) -> None:
 # --- interpolations -------------------------------------------------------------------
 
 
-def linear_path(times: Tensor, values: Tensor) -> Path:
+def linear_path(times: Tensor, values: Tensor) -> ControlPath:
     """Straight from reading to reading: looks ahead to the next one of each channel.
 
     Parameters
@@ -168,7 +168,7 @@ def linear_path(times: Tensor, values: Tensor) -> Path:
 
     Returns
     -------
-    Path of k - 1 pieces and D + 1 channels, of which the first is time
+    ControlPath of k - 1 pieces and D + 1 channels, of which the first is time
 
     Raises
     ------
@@ -178,7 +178,7 @@ def linear_path(times: Tensor, values: Tensor) -> Path:
     return _cubics(_filled(times, values), None)
 
 
-def hermite_path(times: Tensor, values: Tensor) -> Path:
+def hermite_path(times: Tensor, values: Tensor) -> ControlPath:
     """Cubics whose slope at a reading is that from the reading before (backward
     differences); looks ahead to the next reading, as `linear_path` does, and has no kinks.
 
@@ -187,7 +187,7 @@ def hermite_path(times: Tensor, values: Tensor) -> Path:
     return _cubics(_filled(times, values), _backward_slopes)
 
 
-def natural_cubic_path(times: Tensor, values: Tensor) -> Path:
+def natural_cubic_path(times: Tensor, values: Tensor) -> ControlPath:
     """The natural cubic spline, which bends least and looks ahead to the last reading.
 
     Parameters, result and errors are those of `linear_path`.
@@ -195,7 +195,7 @@ def natural_cubic_path(times: Tensor, values: Tensor) -> Path:
     return _cubics(_filled(times, values), _natural_slopes)
 
 
-def rectilinear_path(times: Tensor, values: Tensor) -> Path:
+def rectilinear_path(times: Tensor, values: Tensor) -> ControlPath:
     """Time goes on while all values wait, then the values jump while time waits: never
     looks ahead.
 
@@ -209,7 +209,7 @@ def rectilinear_path(times: Tensor, values: Tensor) -> Path:
     return polyline(torch.cat((now[:, :1], both), dim=1), every=2)
 
 
-PATHS: dict[str, Callable[[Tensor, Tensor], Path]] = {
+PATHS: dict[str, Callable[[Tensor, Tensor], ControlPath]] = {
     "linear": linear_path,
     "rectilinear": rectilinear_path,
     "natural cubic": natural_cubic_path,
@@ -239,7 +239,7 @@ def _neighbours(known: Tensor) -> _Neighbours:
     )
 
 
-def _cubics(filled: _Filled, slopes: Callable | None) -> Path:
+def _cubics(filled: _Filled, slopes: Callable | None) -> ControlPath:
     """The pieces between rows of the cubics between known readings."""
     t, x, known, past = filled
     clock, near = t.expand_as(x), _neighbours(known)
@@ -272,7 +272,7 @@ def _cubics(filled: _Filled, slopes: Callable | None) -> Path:
     zero = torch.zeros_like(g)
     time = (t[:, :-1], g, zero, zero)
     parts = [torch.cat(pair, dim=-1) for pair in zip(time, pieces)]
-    return Path(torch.stack(parts), _knots(x.shape[1]))
+    return ControlPath(torch.stack(parts), _knots(x.shape[1]))
 
 
 def _rise(t: Tensor, x: Tensor, of: Tensor, to: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from course_lib.models import (
     MLPDynamics,
     NeuralODE,
     NodeClassifier,
+    NeuralCDE,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
@@ -25,6 +26,7 @@ from course_lib.widgets import (
     FlowExplorer,
     GraphExplorer,
     LatentExplorer,
+    PathExplorer,
     PendulumExplorer,
 )
 
@@ -112,3 +114,18 @@ def between_nodes(**settings) -> GraphExplorer:
     flow = NodeClassifier(1, 3, 1, NeuralODE(field), bias=False)
     how = dict(warm=[0, 5], cold=[33], t=2.0) | settings
     return GraphExplorer(flow, graphs, **how)
+READINGS = ((0.0, 0.2), (0.1, 0.9), (0.35, 1.1), (0.4, -0.5), (0.7, -1.2), (1.0, 0.1))
+
+
+def cde(**sizes) -> NeuralCDE:
+    """A network of random weights that answers to its path."""
+    torch.manual_seed(0)
+    model = NeuralCDE(**dict(observed=1, hidden=4, outputs=1, width=8) | sizes)
+    for p in model.matrix.net[2].parameters():
+        p.data *= 20
+    model.out.weight.data *= 4
+    return model
+
+
+def driven(model=None, readings=READINGS, **settings) -> PathExplorer:
+    return PathExplorer(model or cde(), readings, **settings)

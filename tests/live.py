@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import settle
 from figures import between_nodes, sampler, swing
+from figures import driven, sampler, swing
 
 from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet
@@ -93,6 +94,7 @@ FIGURES = {
     "sampler": lambda: sampler(mix=0.3, moment=0.6),
     "pendulum": lambda: swing(field="hamiltonian", method="leapfrog"),
     "graph": lambda: between_nodes(kind="learnt"),
+    "path": lambda: driven(moment=0.5, interpolation="natural cubic"),
     "fixed point": FixedPointExplorer,
     "fixed point in the plane": lambda: FixedPointExplorer(problem="plane"),
     "flow over a long time": long_flow,

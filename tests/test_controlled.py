@@ -20,9 +20,15 @@ from course_lib.models import (
     GapReader,
     MatrixField,
     NeuralCDE,
-    rows_of,
+    reading_rows,
 )
-from course_lib.paths import PATHS, Path, hermite_path, linear_path, log_signature
+from course_lib.paths import (
+    PATHS,
+    ControlPath,
+    hermite_path,
+    linear_path,
+    log_signature,
+)
 from course_lib.solvers import odeint, odeint_adjoint, odeint_interpolated
 
 NAN = math.nan
@@ -50,7 +56,7 @@ def start(batch: int = 3) -> Tensor:
     return torch.randn(batch, 4, generator=generator(1), dtype=torch.float64)
 
 
-def ends(path: Path) -> Tensor:
+def ends(path: ControlPath) -> Tensor:
     return torch.tensor([path.knots[0], path.knots[-1]], dtype=torch.float64)
 
 
@@ -117,7 +123,7 @@ def driven_by(matrix, path, method: str, h: float) -> Tensor:
 class Warped:
     """A path at another pace: X(φ(s)) with φ(s) = s + a sin(2πs/n), which is increasing."""
 
-    def __init__(self, path: Path, a: float = 0.5):
+    def __init__(self, path: ControlPath, a: float = 0.5):
         self.path, self.a, self.n = path, a, path.knots[-1]
 
     def slope(self, s: Tensor) -> Tensor:
@@ -139,7 +145,7 @@ def test_the_state_does_not_see_how_fast_its_path_is_gone_through(
 
 def test_other_knots_for_the_same_pieces_change_nothing(readings, matrix):
     path = hermite_path(*readings)
-    other = Path(path.coefficients, (0.0, 0.1, 2.0, 2.5, 7.0, 7.5))
+    other = ControlPath(path.coefficients, (0.0, 0.1, 2.0, 2.5, 7.0, 7.5))
     torch.testing.assert_close(driven(matrix, other), driven(matrix, path))
 
 
@@ -305,7 +311,7 @@ def test_every_weight_gets_a_gradient(readings, make):
 def test_rows_carry_what_is_missing_and_count_the_time_since():
     times = torch.tensor([[0.0, 1.0, 3.0, 4.0]])
     values = torch.tensor([[[NAN, 1.0], [2.0, NAN], [NAN, NAN], [3.0, NAN]]])
-    rows = [*rows_of(times, values)]
+    rows = [*reading_rows(times, values)]
     assert [r.value.tolist() for r in rows] == [[[0, 1]], [[2, 1]], [[2, 1]], [[3, 1]]]
     assert [r.there.item() for r in rows] == [True, True, False, True]
     assert [r.gap.item() for r in rows] == [0, 1, 0, 3]
@@ -328,7 +334,7 @@ def test_the_state_of_an_ode_rnn_flows_over_its_gap():
     torch.manual_seed(0)
     model = FlowReader(1, 4, 2, width=8).double()
     times, values = torch.tensor([[0.0, 0.7]]).double(), torch.ones(1, 2, 1).double()
-    first, second = rows_of(times, values)
+    first, second = reading_rows(times, values)
     h = model.read(torch.zeros(1, 4).double(), first)
     flown = odeint(model.f, h, [0.0, 0.7], **TIGHT)[-1]
     expected = model.cell(torch.cat((second.value, second.seen), dim=1), flown)

@@ -33,6 +33,7 @@ PLAYED = {
     "iteration": (FixedPointExplorer, "Step"),
     "horizon": (HorizonExplorer, "Horizon T"),
     "descent": (HorizonExplorer, "Steps shown"),
+    "known": (FIGURES["path"], "Known until t"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])

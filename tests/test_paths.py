@@ -15,7 +15,7 @@ from torch import Tensor
 from course_lib.data import generator, leads
 from course_lib.paths import (
     PATHS,
-    Path,
+    ControlPath,
     hermite_path,
     joined,
     linear_path,
@@ -37,7 +37,7 @@ def readings() -> tuple[Tensor, Tensor]:
     return times, torch.randn(3, 9, 2, generator=g, dtype=torch.float64)
 
 
-def along(path: Path, points: int = 7) -> tuple[Tensor, Tensor]:
+def along(path: ControlPath, points: int = 7) -> tuple[Tensor, Tensor]:
     """Times (n, B) and values (n, B, D) at many places, the ends of pieces left out."""
     n = len(path.knots) - 1
     s = [i + (j + 0.5) / points for i in range(n) for j in range(points)]

@@ -17,6 +17,10 @@ from figures import (
     between_nodes,
     density,
     digits,
+    READINGS,
+    density,
+    digits,
+    driven,
     flow,
     latent,
     network,
@@ -27,6 +31,7 @@ from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
 from course_lib import checks
+from course_lib.paths import PATHS
 from course_lib.solvers import METHODS, SolverError, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
@@ -260,6 +265,30 @@ def graph_cases() -> list[dict]:
                 energy=found.energy.tolist(),
             )
         )
+def driven_cases() -> list[dict]:
+    """Return paths of every kind, of which all, some, one or none of the readings is known,
+    and what they drive.
+    """
+    rows = []
+    for name, moment in product(PATHS, (1.0, 0.5, 0.15, 0.0)):
+        start = 0 if moment else 1  # none is known at 0
+        how = dict(interpolation=name, moment=moment)
+        figure = driven(readings=READINGS[start:], **how)
+        made = figure.solution()
+        parts = ("path", "states", "probability")
+        rows.append(
+            dict(
+                traits=some(figure, ("readings", "interpolation", "moment")),
+                shape=list(figure.shape),
+                weights=figure.weights,
+                leak=made.leak,
+                whole=[getattr(made.whole, x).flatten().tolist() for x in parts],
+                known=made.known
+                and [getattr(made.known, x).flatten().tolist() for x in parts],
+            )
+        )
+    two = driven(readings=READINGS[:2], interpolation="natural cubic")
+    assert two.solution().leak == 0
     return rows
 
 
@@ -565,6 +594,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "swings": swing_cases(),
         "horizons": horizon_cases(),
         "graphs": graph_cases(),
+        "driven": driven_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

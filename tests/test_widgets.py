@@ -10,9 +10,12 @@ import pytest
 import torch
 from figures import (
     between_nodes,
+    READINGS,
+    cde,
     classifier,
     density,
     digits,
+    driven,
     flow,
     latent,
     latent_model,
@@ -43,6 +46,7 @@ from course_lib.models import (
     pendulum_energy,
     propagation,
 )
+from course_lib.paths import PATHS
 from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
@@ -306,6 +310,36 @@ def test_a_graph_figure_says_what_does_not_fit():
         between_nodes(graph="tree")
     with pytest.raises(TraitError, match="node must be from 0 to 33"):
         between_nodes(node=34)
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_figure_drives_the_model_that_it_was_given(name):
+    model = cde().double()
+    figure = driven(model, interpolation=name, moment=0.5)
+    made, rows = figure.solution(), torch.tensor(READINGS, dtype=torch.float64)
+    path = PATHS[name](rows[None, :, 0], rows[None, :, 1:])
+    model.solver_settings = dict(rtol=1e-9, atol=1e-9)
+    s = torch.tensor([0.0, path.knots[-1]], dtype=torch.float64)
+    end = model.out(model.states(path, s)[-1])[0, 0].sigmoid()
+    assert made.whole.probability[-1].item() == pytest.approx(end.item(), abs=1e-3)
+    assert made.whole.path[-1].tolist() == pytest.approx(list(READINGS[-1]))
+    last = [0.5, -0.5] if name == "rectilinear" else list(READINGS[3])
+    assert made.known.path[-1].tolist() == pytest.approx(last)
+    assert (made.leak > 1e-3) == (name == "natural cubic")
+
+
+def test_a_path_figure_says_which_model_and_readings_it_takes():
+    with pytest.raises(TypeError, match="NeuralCDE, got MLPDynamics"):
+        driven(network())
+    with pytest.raises(ValueError, match="one channel and one output, got 2 and 3"):
+        driven(cde(observed=2, outputs=3))
+    for rows in ([(0, 0)], [(0, 0), (0, 1)], [(0, 0), (1.2, 1)], [(0, 0), (1,)]):
+        with pytest.raises(TraitError, match="times increase from 0 to 1"):
+            driven(readings=rows)
+    with pytest.raises(TraitError, match="from 0 to 1"):
+        driven(moment=1.5)
+    with pytest.raises(TraitError, match="from 1 to 12"):
+        driven(chosen=0)
+    with pytest.raises(TraitError):
+        driven(interpolation="cubic")
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():

@@ -73,6 +73,8 @@ ORDER = (
     "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.horizon "
     "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.graph "
     "widgets.latent widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
+    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.latent "
+    "widgets.particles widgets.path widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
     "widgets",
     "checks.check",

@@ -22,7 +22,7 @@ from course_lib.models.controlled import (
     MatrixField,
     NeuralCDE,
     Row,
-    rows_of,
+    reading_rows,
 )
 from course_lib.models.fields import (
     Autonomous,
@@ -128,6 +128,9 @@ __all__ = [
     "row_jacobians",
     "smoothing_energy",
     "rows_of",
+    "reading_rows",
+    "residual_sizes",
+    "row_jacobians",
     "sparse_regression",
     "spectral_radius",
     "spring_energy",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from course_lib.models.fields import MLPDynamics
 from course_lib.models.layers import check_states
-from course_lib.paths import Path, linear_path
+from course_lib.paths import ControlPath, linear_path
 from course_lib.solvers import RK4, odeint, rk_step
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "MatrixField",
     "NeuralCDE",
     "Row",
-    "rows_of",
+    "reading_rows",
 ]
 
 
@@ -49,7 +49,7 @@ class MatrixField(nn.Module):
 
     def __init__(self, hidden: int, channels: int, width: int):
         super().__init__()
-        self.channels = channels
+        self.channels, self.width = channels, width
         self.net = nn.Sequential(
             nn.Linear(hidden, width),
             nn.Tanh(),
@@ -74,7 +74,7 @@ class ControlledField(nn.Module):
     Parameters
     ----------
     matrix : callable ``F(z)``, (B, hidden) to (B, hidden, C); a Module is trained with it
-    path : Path, or what has a ``slope(s)`` of shape (B, C)
+    path : ControlPath, or what has a ``slope(s)`` of shape (B, C)
         It is no parameter: an adjoint that is to reach the readings has to be told so, by
         ``adjoint_params=(*field.parameters(), path.coefficients)``.
 
@@ -83,7 +83,7 @@ class ControlledField(nn.Module):
     Kidger, Morrill, Foster, Lyons 2020, section 3.
     """
 
-    def __init__(self, matrix: Callable[[Tensor], Tensor], path: Path):
+    def __init__(self, matrix: Callable[[Tensor], Tensor], path: ControlPath):
         super().__init__()
         self.matrix, self.path = matrix, path
 
@@ -99,7 +99,7 @@ class NeuralCDE(nn.Module):
     ----------
     observed, hidden, outputs : int
     width : int, of the hidden layer of F
-    interpolation : callable ``interpolation(times, values) -> Path``
+    interpolation : callable ``interpolation(times, values) -> ControlPath``
     odeint : callable, as for `course_lib.models.NeuralODE`
     **solver_settings
         ``method="heun", step_size=1.0`` unless given: one step a piece. The knots are
@@ -113,7 +113,7 @@ class NeuralCDE(nn.Module):
         outputs: int,
         *,
         width: int,
-        interpolation: Callable[[Tensor, Tensor], Path] = linear_path,
+        interpolation: Callable[[Tensor, Tensor], ControlPath] = linear_path,
         odeint: Callable = odeint,
         **solver_settings,
     ):
@@ -124,7 +124,7 @@ class NeuralCDE(nn.Module):
         self.interpolation, self.odeint = interpolation, odeint
         self.solver_settings = solver_settings or dict(method="heun", step_size=1.0)
 
-    def states(self, path: Path, s: Tensor | None = None) -> Tensor:
+    def states(self, path: ControlPath, s: Tensor | None = None) -> Tensor:
         """The states at the parameters s, at all knots unless given: (len(s), B, hidden).
 
         s begins where the path does.
@@ -164,7 +164,7 @@ class Row(NamedTuple):
     there: Tensor
 
 
-def rows_of(times: Tensor, values: Tensor) -> Iterator[Row]:
+def reading_rows(times: Tensor, values: Tensor) -> Iterator[Row]:
     """The rows of a batch, (B, k) and (B, k, D), one after the other."""
     first = times[:, :1]
     value, latest = torch.zeros_like(values[:, 0]), first.expand_as(values[:, 0])
@@ -193,7 +193,7 @@ class _Reader(nn.Module):
     def forward(self, times: Tensor, values: Tensor) -> Tensor:
         """What is read at the end of each series, shape (B, outputs)."""
         h = values.new_zeros(len(values), self.cell.hidden_size)
-        for row in rows_of(times, values):
+        for row in reading_rows(times, values):
             h = torch.where(row.there, self.read(h, row), h)
         return self.out(h)
 

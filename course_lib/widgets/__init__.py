@@ -9,6 +9,7 @@ from course_lib.widgets.graph import GraphExplorer, GraphSolution
 from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
 from course_lib.widgets.particles import DensityFlowExplorer
+from course_lib.widgets.path import DrivenPath, PathExplorer, PathSolution
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
 from course_lib.widgets.sampler import DigitSampler, SampledDigit
 from course_lib.widgets.step import StepAttempt, StepExplorer
@@ -23,6 +24,7 @@ __all__ = [
     "DigitDepthExplorer",
     "DigitSampler",
     "DigitSolution",
+    "DrivenPath",
     "FixedPointExplorer",
     "FlowExplorer",
     "GraphExplorer",
@@ -32,6 +34,8 @@ __all__ = [
     "LatentExplorer",
     "LatentSolution",
     "LiveFigure",
+    "PathExplorer",
+    "PathSolution",
     "PendulumExplorer",
     "PendulumSolution",
     "SampledDigit",

@@ -121,6 +121,7 @@ def main() -> None:
     rods.set_defaults(run=train_rods.run)
     controlled = commands.add_parser("controlled", help="readers of irregular series")
     controlled.set_defaults(run=train_controlled.run)
+    controlled.add_argument("--model", choices=list(train_controlled.MODELS["vowels"]))
     for command in (physics, rods, controlled):
         command.add_argument(
             "--seeds", type=int, default=3, help="how many, from --seed on"

@@ -41,6 +41,7 @@ from course_lib.models import (
     MLPDynamics,
     NeuralODE,
     NodeClassifier,
+    NeuralCDE,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
@@ -154,6 +155,12 @@ def graph() -> widgets.GraphExplorer:
     net = NodeClassifier(1, 2, 1, NeuralODE(field), bias=False)
     how = dict(kind="learnt", method="rk4", step_size=0.1, t=8.0, warm=[0], cold=[99])
     return widgets.GraphExplorer(net, {"blocks": blocks}, **how)
+def path() -> widgets.PathExplorer:
+    """Make a figure with as many readings as there may be, all along a spline."""
+    torch.manual_seed(0)
+    model = NeuralCDE(1, 4, 1, width=8)
+    rows = [(i / 11, (-1.0) ** i) for i in range(12)]
+    return widgets.PathExplorer(model, rows, moment=0.9)
 
 
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
@@ -193,6 +200,8 @@ CASES = {
     "sampler: noise": Case(sampler, "Noise ₁", 50),
     "sampler: t": Case(sampler, "Time t", 50),
     "horizon: T": Case(widgets.HorizonExplorer, "Horizon T", 16),
+    "path: value": Case(path, "Its value", 20),
+    "path: t": Case(path, "Known until t", 20),
     "pendulum: h": Case(pendulum, "Step size h", 33),
     "graph: t": Case(graph, "Time t", 16),
 }

@@ -84,6 +84,9 @@ figures = [
     widgets.DigitSampler(stored["digit_flow"], stored["digit_vae"]),
     widgets.TrainExplorer(),
     widgets.HorizonExplorer(),
+    widgets.PathExplorer(
+        models.NeuralCDE(1, 4, 1, width=8), [(0.0, 0.2), (0.5, 1.0), (1.0, 0.0)]
+    ),
     widgets.PendulumExplorer(
         field,
         models.HamiltonianField(

@@ -39,9 +39,9 @@ from course_lib.models import (
     GraphField,
     HamiltonianField,
     MLPDynamics,
+    NeuralCDE,
     NeuralODE,
     NodeClassifier,
-    NeuralCDE,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
@@ -155,6 +155,8 @@ def graph() -> widgets.GraphExplorer:
     net = NodeClassifier(1, 2, 1, NeuralODE(field), bias=False)
     how = dict(kind="learnt", method="rk4", step_size=0.1, t=8.0, warm=[0], cold=[99])
     return widgets.GraphExplorer(net, {"blocks": blocks}, **how)
+
+
 def path() -> widgets.PathExplorer:
     """Make a figure with as many readings as there may be, all along a spline."""
     torch.manual_seed(0)

@@ -11,9 +11,9 @@ from course_lib.models import (
     GraphField,
     HamiltonianField,
     MLPDynamics,
+    NeuralCDE,
     NeuralODE,
     NodeClassifier,
-    NeuralCDE,
     ScalarNetwork,
     SeparableEnergy,
     digit_odenet,
@@ -114,6 +114,8 @@ def between_nodes(**settings) -> GraphExplorer:
     flow = NodeClassifier(1, 3, 1, NeuralODE(field), bias=False)
     how = dict(warm=[0, 5], cold=[33], t=2.0) | settings
     return GraphExplorer(flow, graphs, **how)
+
+
 READINGS = ((0.0, 0.2), (0.1, 0.9), (0.35, 1.1), (0.4, -0.5), (0.7, -1.2), (1.0, 0.1))
 
 

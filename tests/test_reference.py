@@ -13,7 +13,6 @@ from tools.docstrings import marked_up
 REFERENCE = ROOT / "reference"
 ROOMS = (solvers, latent, flows, models, shooting)
 from course_lib import flows, latent, models, paths, solvers
-from tools.docstrings import marked_up
 
 REFERENCE = ROOT / "reference"
 ROOMS = (solvers, latent, flows, models, paths)

@@ -14,10 +14,8 @@ from itertools import product
 import torch
 from conftest import ROOT
 from figures import (
-    between_nodes,
-    density,
-    digits,
     READINGS,
+    between_nodes,
     density,
     digits,
     driven,
@@ -265,6 +263,8 @@ def graph_cases() -> list[dict]:
                 energy=found.energy.tolist(),
             )
         )
+
+
 def driven_cases() -> list[dict]:
     """Return paths of every kind, of which all, some, one or none of the readings is known,
     and what they drive.

@@ -9,8 +9,8 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from figures import (
-    between_nodes,
     READINGS,
+    between_nodes,
     cde,
     classifier,
     density,
@@ -310,6 +310,8 @@ def test_a_graph_figure_says_what_does_not_fit():
         between_nodes(graph="tree")
     with pytest.raises(TraitError, match="node must be from 0 to 33"):
         between_nodes(node=34)
+
+
 @pytest.mark.parametrize("name", PATHS)
 def test_a_path_figure_drives_the_model_that_it_was_given(name):
     model = cde().double()

@@ -154,8 +154,17 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
-    for command in (*trained, costs, starts, visits, physics, rods, horizons, graphs):
-    for command in (*trained, costs, starts, visits, physics, rods, controlled):
+    for command in (
+        *trained,
+        costs,
+        starts,
+        visits,
+        physics,
+        rods,
+        horizons,
+        graphs,
+        controlled,
+    ):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

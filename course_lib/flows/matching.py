@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.models import check_states
-from course_lib.solvers import check_whole, odeint
+from course_lib.solvers import check_whole, euler_maruyama_step, odeint
 
 __all__ = [
     "STRAIGHT",
@@ -270,15 +270,21 @@ def sample_sde(
     steps = check_whole("steps", steps, "it is how often f is evaluated")
     if noise < 0:
         raise ValueError(f"noise must not be negative, got {noise!r}; 0 is the ODE")
+
+    def drift(t, y):
+        v = f(t, y)
+        return v - noise * path.ends(t, y, v)[1]
+
+    def size(t, _):
+        return (2 * noise * path.sigma(t)).sqrt()
+
     y, h = z, 1 / steps
     for i in range(steps):
-        t = z.new_tensor(i * h)
-        v = f(t, y)
-        drift = v - noise * path.ends(t, y, v)[1]
         shock = torch.randn(
             z.shape, generator=generator, dtype=z.dtype, device=z.device
         )
-        y = y + h * drift + (2 * noise * path.sigma(t) * h).sqrt() * shock
+        dw = math.sqrt(h) * shock
+        y = euler_maruyama_step(drift, size, z.new_tensor(i * h), y, h, dw)
     return y
 
 

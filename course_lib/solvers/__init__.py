@@ -5,7 +5,9 @@ solve is to go about it, `checks` what it is asked, `steps` one step and sequenc
 them, `solve` a whole solve; `jumps` and `events` are what a solve may meet on its way.
 `adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `each`
 solves a batch in which every sample has its own steps and times (see `front`), `leapfrog`
-mechanics without drift. `in_jax` has the explicit steps in JAX (imported by who has JAX).
+mechanics without drift. `noise` solves equations with a Brownian path in them, whose
+numbers come from `chance`; `densities` moves the density of such paths. `in_jax` has the
+explicit steps in JAX (imported by who has JAX).
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
@@ -15,6 +17,7 @@ from course_lib.solvers.backward import (
     solve_back,
     sweep_back,
 )
+from course_lib.solvers.chance import normals_at
 from course_lib.solvers.checkpoints import (
     CheckpointedSolve,
     Leg,
@@ -26,6 +29,7 @@ from course_lib.solvers.checks import (
     SolverError,
     as_times,
 )
+from course_lib.solvers.densities import fokker_planck, transition_log_density
 from course_lib.solvers.each import EachSolution, odeint_each, solve_each
 from course_lib.solvers.events import Event, at_event
 from course_lib.solvers.interpolated import (
@@ -34,6 +38,18 @@ from course_lib.solvers.interpolated import (
     odeint_interpolated,
 )
 from course_lib.solvers.leapfrog import leapfrog_step, odeint_leapfrog
+from course_lib.solvers.noise import (
+    SDE_METHODS,
+    BrownianPath,
+    SDEMethod,
+    SDESolution,
+    euler_maruyama_step,
+    milstein_step,
+    solve_sde,
+    stochastic_heun_step,
+    to_ito,
+    to_stratonovich,
+)
 from course_lib.solvers.rosenbrock import (
     RODAS5P,
     STIFF_METHODS,
@@ -73,11 +89,13 @@ __all__ = [
     "MIDPOINT",
     "RK4",
     "RODAS5P",
+    "SDE_METHODS",
     "STIFF_METHODS",
     "TSIT5",
     "AdjointDynamics",
     "AdjointSolve",
     "AlongThePath",
+    "BrownianPath",
     "ButcherTableau",
     "CheckpointedSolve",
     "EachSolution",
@@ -88,6 +106,8 @@ __all__ = [
     "Linearisation",
     "Quadrature",
     "RosenbrockTableau",
+    "SDEMethod",
+    "SDESolution",
     "Settings",
     "Solution",
     "SolverError",
@@ -98,10 +118,14 @@ __all__ = [
     "at_event",
     "check_positive",
     "check_whole",
+    "euler_maruyama_step",
     "fixed_steps",
+    "fokker_planck",
     "interpolate",
     "leapfrog_step",
     "linearise",
+    "milstein_step",
+    "normals_at",
     "observed",
     "odeint",
     "odeint_adjoint",
@@ -115,7 +139,12 @@ __all__ = [
     "solve",
     "solve_back",
     "solve_each",
+    "solve_sde",
+    "stochastic_heun_step",
     "sweep_back",
+    "to_ito",
+    "to_stratonovich",
+    "transition_log_density",
     "walk",
     "weighted_sum",
 ]

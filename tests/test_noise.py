@@ -150,6 +150,17 @@ def test_float32_has_the_path_of_float64_rounded():
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-6)
 
 
+def test_a_path_does_not_depend_on_the_default_dtype():
+    here = BrownianPath((4,), seed=6)(0.3)
+    kept = torch.get_default_dtype()
+    other = torch.float64 if kept == torch.float32 else torch.float32
+    torch.set_default_dtype(other)
+    try:
+        assert torch.equal(BrownianPath((4,), seed=6)(0.3), here)
+    finally:
+        torch.set_default_dtype(kept)
+
+
 def test_below_the_finest_level_the_path_is_straight():
     W = BrownianPath((), seed=0)
     a, h = 0.375, 2.0**-31  # within one cell of the finest level

@@ -36,6 +36,7 @@ from course_lib.widgets import (
     AdjointExplorer,
     FixedPointExplorer,
     HorizonExplorer,
+    NoiseExplorer,
     StepAttempt,
     StepExplorer,
     TrainExplorer,
@@ -458,6 +459,23 @@ def carried(recipe: Recipe, task: str, rows: dict, model: nn.Module) -> dict:
     return dict(recipe=vars(recipe), rows=data, theta=theta)
 
 
+def noise_cases() -> list[dict]:
+    """Return paths of every system by every method, at times between steps and on one."""
+    rows = []
+    systems, methods = NoiseExplorer.system.values, NoiseExplorer.method.values
+    for i, (system, method) in enumerate(product(systems, methods)):
+        order = dict(system=system, method=method, halvings=2 + i % 4, seed=37 * i)
+        figure = NoiseExplorer(**order, moment=(0.5, 0.63, 2.0)[i % 3])
+        made = figure.solution()
+        expected = {
+            name: getattr(made, name).flatten().tolist()
+            for name in ("exact", "at", "x", "density")
+        }
+        expected["ys"] = made.ys[:, :5].flatten().tolist()
+        rows.append(dict(order=order, moment=figure.moment, expected=expected))
+    return rows
+
+
 def gradient_case(rng: random.Random, *kinds: str) -> dict:
     """Return a model with random weights, and the gradient that autograd finds."""
     model_name, method, gradient, task = kinds
@@ -595,6 +613,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "horizons": horizon_cases(),
         "graphs": graph_cases(),
         "driven": driven_cases(),
+        "noises": noise_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

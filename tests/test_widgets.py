@@ -48,6 +48,15 @@ from course_lib.models import (
 )
 from course_lib.paths import PATHS
 from course_lib.solvers import SolverError, odeint_adjoint, solve
+from course_lib.random_systems import GEOMETRIC, RANDOM_SYSTEMS
+from course_lib.solvers import (
+    SDE_METHODS,
+    BrownianPath,
+    SolverError,
+    fokker_planck,
+    odeint_adjoint,
+    solve,
+)
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
@@ -57,6 +66,7 @@ from course_lib.widgets import (
     FlowExplorer,
     GraphExplorer,
     HorizonExplorer,
+    NoiseExplorer,
     PendulumExplorer,
     StepExplorer,
     StepSizeExplorer,
@@ -342,6 +352,45 @@ def test_a_path_figure_says_which_model_and_readings_it_takes():
         driven(chosen=0)
     with pytest.raises(TraitError):
         driven(interpolation="cubic")
+@pytest.mark.parametrize("method", SDE_METHODS)
+def test_a_noise_figure_refines_one_path_and_comes_nearer(method):
+    figure = NoiseExplorer(method=method, seed=3)
+    errors = []
+    for figure.halvings in (3, 8):
+        made = figure.solution()
+        assert made.ys.shape == (2**figure.halvings + 1, 256)
+        errors.append(made.error)
+    assert errors[1] < errors[0] / 2
+    w = BrownianPath((256,), seed=3, span=(0.0, 2.0))(2.0)
+    rate = 0.3 - (0.0 if method == "heun" else 0.18)
+    torch.testing.assert_close(made.exact[-1], torch.exp(2 * rate + 0.6 * w[0]))
+
+
+@pytest.mark.parametrize("system", RANDOM_SYSTEMS)
+def test_the_paths_of_a_noise_figure_have_its_density(system):
+    """256 paths: mean and spread within five standard errors."""
+    figure = NoiseExplorer(system=system, halvings=8, moment=1.5)
+    made = figure.solution()
+    width = made.x[1] - made.x[0]
+    mean = (made.x * made.density).sum() * width
+    spread = ((made.x - mean).square() * made.density).sum().mul(width).sqrt()
+    if system == "geometric":  # the window cuts off its tail
+        mean, spread = GEOMETRIC.moments(1.5)
+    assert made.density.sum() * width == pytest.approx(1.0, abs=0.04)
+    assert abs(made.at.mean() - mean) < 5 * spread / 16
+    assert made.at.std().item() == pytest.approx(float(spread), rel=0.35)
+    figure.moment = 0.0
+    assert not figure.solution().density.any()
+
+
+def test_the_density_of_two_wells_in_a_noise_figure_is_that_of_the_matrix_exponential():
+    well = RANDOM_SYSTEMS["double well"]
+    edges = torch.linspace(-2.42, 2.42, 122, dtype=torch.float64)
+    A = fokker_planck(well.f, well.g, edges)
+    for moment in (0.1, 0.5, 2.0):
+        made = NoiseExplorer(system="double well", moment=moment).solution()
+        expected = torch.linalg.matrix_exp(moment * A)[:, 60] * 121 / 4.84
+        assert (made.density - expected).abs().max() < 5e-3 * expected.max()
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():
@@ -636,6 +685,11 @@ def test_a_sampler_refuses_networks_that_the_browser_cannot_evaluate():
         (FixedPointExplorer, "start", -2.5, "from -2 to 2"),
         (FixedPointExplorer, "step", 41, "from 0 to 40"),
         (FixedPointExplorer, "step", 0.5, "step"),
+        (NoiseExplorer, "system", "pendulum", "geometric"),
+        (NoiseExplorer, "method", "euler", "milstein"),
+        (NoiseExplorer, "halvings", 9, "halvings must be from 1 to 8, got 9"),
+        (NoiseExplorer, "moment", 2.5, "moment must be from 0 to 2, got 2.5"),
+        (NoiseExplorer, "seed", -1, "seed must be from 0 to 9999, got -1"),
         (flow, "method", "implicit", "bosh3"),
         (flow, "start", [1.0], "2 components"),
         (flow, "t_end", 0.0, "later than 0, where span begins"),

@@ -14,6 +14,7 @@
     python -m tools.pretrain rods --seeds 3
     python -m tools.pretrain horizons --seeds 20 --threads 1
     python -m tools.pretrain controlled --seeds 3
+    python -m tools.pretrain noise --seeds 5
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
     python -m tools.pretrain graphs --seeds 3
 
@@ -39,6 +40,7 @@ from tools import (
     train_graphs,
     train_horizons,
     train_matching,
+    train_noise,
     train_physics,
     train_pixels,
     train_rods,
@@ -135,6 +137,11 @@ def main() -> None:
     horizons.add_argument(
         "--seeds", type=int, default=20, help="how many, from --seed on"
     )
+    noise = commands.add_parser("noise", help="neural SDEs, and noise between layers")
+    noise.set_defaults(run=train_noise.run)
+    tasks = ("bistable", "temperature", "layers", "torchsde")
+    noise.add_argument("--task", choices=tasks)
+    noise.add_argument("--seeds", type=int, default=5, help="how many, from --seed on")
     equilibrium = commands.add_parser(
         "equilibrium", help="an equilibrium layer and its rivals on the bundled digits"
     )
@@ -165,6 +172,7 @@ def main() -> None:
         graphs,
         controlled,
     ):
+    for command in (*trained, costs, starts, visits, physics, rods, noise):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

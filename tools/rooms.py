@@ -45,6 +45,7 @@ ORDER = (
     "solvers.adjoint solvers.checkpoints solvers.interpolated",
     "solvers",
     "systems paths",
+    "systems random_systems",
     "data.files data.toys data.sentences",
     "data.graphs data.images data.spirals data.visits data.weather",
     "data",
@@ -54,6 +55,8 @@ ORDER = (
     "data",
     "models.fields models.fixed_points models.layers models.physics",
     "models.classifiers models.controlled",
+    "models.fields models.fixed_points models.layers models.physics models.stochastic",
+    "models.classifiers",
     "models",
     "latent flows.trace flows.matching",
     "flows.continuous flows.digits flows.planar",
@@ -75,6 +78,7 @@ ORDER = (
     "widgets.latent widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.latent "
     "widgets.particles widgets.path widgets.pendulum widgets.sampler widgets.step widgets.step_size "
+    "widgets.noise widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
     "widgets",
     "checks.check",

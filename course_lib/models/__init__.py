@@ -73,6 +73,7 @@ from course_lib.models.physics import (
     spring_energy,
     two_body_energy,
 )
+from course_lib.models.stochastic import NeuralSDE, euler_log_density
 
 __all__ = [
     "DIGIT_MODELS",
@@ -105,6 +106,7 @@ __all__ = [
     "NeuralODE",
     "NodeClassifier",
     "PairFunction",
+    "NeuralSDE",
     "ResNet",
     "Row",
     "ScalarNetwork",
@@ -115,6 +117,7 @@ __all__ = [
     "digit_model",
     "digit_odenet",
     "double_pendulum_lagrangian",
+    "euler_log_density",
     "fashion_odenet",
     "fixed_point",
     "gradient_of",

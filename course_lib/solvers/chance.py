@@ -66,7 +66,7 @@ def normals_at(seed: int, places: Tensor, n: int) -> Tensor:
     key = torch.full((), word, dtype=torch.int32), places.int()[..., None]
     pairs = torch.arange((n + 1) // 2, dtype=torch.int32)
     first, second = (
-        (x.long() % WORDS) / WORDS
+        (x.long() % WORDS).double() / WORDS
         for x in threefry(key, (pairs, torch.zeros_like(pairs)))
     )
     length = (-2 * (first + 0.5 / WORDS).log()).sqrt()  # the logarithm of 0 never comes

@@ -8,6 +8,7 @@ from course_lib.widgets.fixed_point import FixedPointExplorer
 from course_lib.widgets.graph import GraphExplorer, GraphSolution
 from course_lib.widgets.horizon import HorizonExplorer, HorizonSolution
 from course_lib.widgets.latent import LatentExplorer, LatentSolution
+from course_lib.widgets.noise import NoiseExplorer, NoiseSolution
 from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.path import DrivenPath, PathExplorer, PathSolution
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
@@ -36,6 +37,8 @@ __all__ = [
     "LiveFigure",
     "PathExplorer",
     "PathSolution",
+    "NoiseExplorer",
+    "NoiseSolution",
     "PendulumExplorer",
     "PendulumSolution",
     "SampledDigit",

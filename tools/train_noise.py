@@ -55,9 +55,8 @@ def bistable(seed: int) -> Tensor:
     span = (-10.0, GAP * n)
     W = BrownianPath((), seed=1000 + seed, span=span)
     t = torch.cat((torch.tensor([-10.0]), GAP * torch.arange(n)))
-    how = dict(path=W, step_size=1 / 32)
     start = torch.tensor(1.0, dtype=torch.float64)
-    return solve_sde(well, half, start, t.double(), **how).ys[1:]
+    return solve_sde(well, half, start, t.double(), path=W, step_size=1 / 32).ys[1:]
 
 
 def pairs_of(x: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -79,8 +78,12 @@ def exact_density(f: Callable, g: Callable, x: Tensor, x_next: Tensor) -> Tensor
 
 def one_step(f: Callable, g: Callable, x: Tensor, x_next: Tensor) -> Tensor:
     """The same of a single step of Euler and Maruyama."""
-    wide = [lambda t, y, f=f: f(t, y[..., 0])[..., None] for f in (f, g)]
-    return euler_log_density(*wide, 0.0, GAP, x[..., None], x_next[..., None])
+
+    def wide(function: Callable) -> Callable:
+        return lambda t, y: function(t, y[..., 0])[..., None]
+
+    states = x[..., None], x_next[..., None]
+    return euler_log_density(wide(f), wide(g), 0.0, GAP, *states)
 
 
 def ornstein_uhlenbeck(x: Tensor, x_next: Tensor) -> tuple[Callable, Callable]:
@@ -95,14 +98,14 @@ def ornstein_uhlenbeck(x: Tensor, x_next: Tensor) -> tuple[Callable, Callable]:
 
 
 def stopped(
-    model: nn.Module,
+    model: NeuralSDE,
     score: Callable[..., Tensor],
     seen: tuple,
     held: tuple,
     *,
     steps: int,
     lr: float,
-) -> tuple[nn.Module, list[float], int]:
+) -> tuple[NeuralSDE, list[float], int]:
     """Train on the mean of -score, and keep the weights that the held part likes best."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     best, kept, scores = math.inf, copy.deepcopy(model), []
@@ -310,9 +313,10 @@ def compare_torchsde() -> Iterator[dict]:
         ("ito", "milstein", "milstein"),
         ("stratonovich", "heun", "heun"),
     ):
-        equation = nn.Module()
-        equation.noise_type, equation.sde_type = "diagonal", kind
-        equation.f, equation.g = f, g
+        about = dict(noise_type="diagonal", sde_type=kind, f=f, g=g)
+        equation = type("Equation", (nn.Module,), {})()
+        for name, value in about.items():
+            setattr(equation, name, value)
         times, h = torch.tensor([0.0, 1.0], dtype=torch.float64), 1 / 64
         their = torchsde.sdeint(equation, y0, times, bm=Noise(), method=theirs, dt=h)
         our = solve_sde(f, g, y0, times, path=W, step_size=h, method=ours).ys

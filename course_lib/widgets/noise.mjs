@@ -376,7 +376,8 @@ function report({ order, ys }, { error, apart, mean, spread }, moment, law) {
     order.method === "heun" && isGeometric(order)
       ? ` From the end of the path of ${ITO} it is ${short(apart)} away.`
       : "";
-  const known = law ? `; exact ${short(law.mean)} and ${short(law.spread)}` : "";
+  // A mean of 0 has rounding in it.
+  const known = law ? `; exact ${short(Number(law.mean.toFixed(9)))} and ${short(law.spread)}` : "";
   return (
     `${head}${other} ${PATHS} paths at t = ${short(moment)}: ` +
     `mean ${short(mean)}, standard deviation ${short(spread)}${known}.`

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import traitlets
@@ -17,6 +17,7 @@ from course_lib.random_systems import (
     GEOMETRIC,
     ORNSTEIN_UHLENBECK,
     RANDOM_SYSTEMS,
+    GeometricBrownian,
 )
 from course_lib.solvers import SDE_METHODS, BrownianPath, fokker_planck, solve_sde
 from course_lib.widgets.figure import LiveFigure
@@ -130,7 +131,7 @@ class NoiseExplorer(LiveFigure):
         system = RANDOM_SYSTEMS[self.system]
         W = BrownianPath((paths,), seed=self.seed, span=(0.0, END))
         y0 = torch.full((paths,), system.y0, dtype=torch.float64)
-        how = dict(path=W, step_size=t[1].item(), method=method)
+        how: dict[str, Any] = dict(path=W, step_size=t[1].item(), method=method)
         return solve_sde(system.f, system.g, y0, t, **how).ys
 
     def _exact(self) -> Tensor:
@@ -140,7 +141,7 @@ class NoiseExplorer(LiveFigure):
             return self._geometric().path(t, w)
         return self._solve(1, t, "heun")[:, 0]
 
-    def _geometric(self):
+    def _geometric(self) -> GeometricBrownian:
         """Return the equation in Itô's form that the method solves."""
         if SDE_METHODS[self.method].integral == "ito":
             return GEOMETRIC
@@ -155,8 +156,9 @@ class NoiseExplorer(LiveFigure):
         x = torch.linspace(low, high, ACROSS, dtype=torch.float64)
         if self.moment == 0:
             return x, torch.zeros_like(x)
-        known = ORNSTEIN_UHLENBECK if self.system != "geometric" else self._geometric()
-        return x, known.density(self.moment, x)
+        if self.system == "geometric":
+            return x, self._geometric().density(self.moment, x)
+        return x, ORNSTEIN_UHLENBECK.density(self.moment, x)
 
 
 @cache

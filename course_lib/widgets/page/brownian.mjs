@@ -1,10 +1,8 @@
 // A Brownian path from a seed, the same as course_lib.solvers.BrownianPath has. No DOM here.
 
-const ROTATIONS = [
-  [13, 15, 26, 6],
-  [17, 29, 16, 24],
-];
+const ROTATIONS = Int32Array.of(13, 15, 26, 6, 17, 29, 16, 24);
 const DIGITS = 40;
+const keys = new Int32Array(3); // of the call that is on
 
 /**
  * Encrypt a counter by a key: Threefry 2×32 with twenty rounds (Salmon et al. 2011).
@@ -15,16 +13,20 @@ const DIGITS = 40;
  * @returns {[number, number]} two words of 32 bits, with a sign
  */
 export function threefry(k0, k1, c0, c1) {
-  const keys = [k0, k1, k0 ^ k1 ^ 0x1bd11bda];
+  keys[0] = k0;
+  keys[1] = k1;
+  keys[2] = k0 ^ k1 ^ 0x1bd11bda;
   let x = (c0 + k0) | 0;
   let y = (c1 + k1) | 0;
-  for (let i = 0; i < 5; i++) {
-    for (const bits of ROTATIONS[i & 1]) {
-      x = (x + y) | 0;
-      y = ((y << bits) | (y >>> (32 - bits))) ^ x;
+  for (let round = 0; round < 20; round++) {
+    const bits = ROTATIONS[round & 7];
+    x = (x + y) | 0;
+    y = ((y << bits) | (y >>> (32 - bits))) ^ x;
+    if ((round & 3) === 3) {
+      const i = (round + 1) >> 2;
+      x = (x + keys[i % 3]) | 0;
+      y = (y + keys[(i + 1) % 3] + i) | 0;
     }
-    x = (x + keys[(i + 1) % 3]) | 0;
-    y = (y + keys[(i + 2) % 3] + i + 1) | 0;
   }
   return [x, y];
 }

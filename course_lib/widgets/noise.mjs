@@ -20,7 +20,7 @@ import { Plot } from "./page/plot.mjs";
  * @typedef {{ x: number[], p: number[], mean: number, spread: number }} Law at a time
  */
 
-const [END, PATHS, FINEST] = [2, 256, 9];
+const [END, PATHS, FINEST] = [2, 200, 9];
 const [CELLS, EDGE, TICKS] = [121, 2.42, 200];
 const SHOWN = 24; // of the many paths
 const BINS = 25;
@@ -302,7 +302,7 @@ function addControls(figure, model) {
  */
 function drawPaths(plot, { order, ys, exact, ito }, moment) {
   const { window } = RANDOM_SYSTEMS[order.system];
-  plot.set({ x: [0, END], y: window, xlabel: "time t", ylabel: "x" });
+  plot.set({ x: [0, END], y: window, xlabel: "time t", ylabel: "state x" });
   const n = ys.length - 1;
   const more = [];
   for (let p = 1; p <= SHOWN; p++) {
@@ -331,7 +331,7 @@ function drawPaths(plot, { order, ys, exact, ito }, moment) {
  */
 function drawDensity(plot, { order }, states, law) {
   const { window, high } = RANDOM_SYSTEMS[order.system];
-  plot.set({ x: window, y: [0, high], xlabel: "x", ylabel: "density" });
+  plot.set({ x: window, y: [0, high], xlabel: "state x", ylabel: "density" });
   const counts = Array(BINS).fill(0);
   const width = (window[1] - window[0]) / BINS;
   for (const x of states) {

@@ -26,7 +26,7 @@ from course_lib.widgets.traits import Whole, within
 
 __all__ = ["NoiseExplorer", "NoiseSolution"]
 
-END, PATHS, FINEST = 2.0, 256, 9  # the reference takes 2⁹ steps
+END, PATHS, FINEST = 2.0, 200, 9  # the reference takes 2⁹ steps
 CELLS, EDGE, TICKS = 121, 2.42, 200  # of the density of two wells, in space and time
 DAMPED = 4  # half steps of backward Euler that a point as start needs
 ACROSS = 121  # points of a density in closed form
@@ -39,11 +39,11 @@ class NoiseSolution:
     Attributes
     ----------
     t : Tensor, shape (n + 1,), the ends of the steps
-    ys : Tensor, shape (n + 1, 256), all paths; the first is the one that is drawn large
+    ys : Tensor, shape (n + 1, 200), all paths; the first is the one that is drawn large
     exact : Tensor, shape (513,), the solution on the path of the first, of the integral
         that the method computes: in closed form, or by 512 steps of Heun
     error : float, how far the first is from it at most, at the ends of steps
-    at : Tensor, shape (256,), all paths at `moment`
+    at : Tensor, shape (200,), all paths at `moment`
     x, density : Tensor, shape (121,), the exact density at `moment`, by Fokker–Planck for
         two wells; at t = 0 it is 0 everywhere, for it is a point
     """

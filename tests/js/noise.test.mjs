@@ -37,7 +37,7 @@ test("paths, the exact one, the state at a time and the density are Python's", (
   assert.equal(cases.noises.length, 9);
   for (const { order, moment, expected } of cases.noises) {
     const what = `${order.system}, ${order.method}`;
-    const ys = randomPaths(order, brownian(order.seed, 8, 256, 2));
+    const ys = randomPaths(order, brownian(order.seed, 8, 200, 2));
     close(
       ys.flatMap((row) => [...row.slice(0, 5)]),
       expected.ys,

@@ -127,6 +127,7 @@ _build/executed/17_laws_of_physics.ipynb: course_lib/bundled/results/physics.jso
 _build/executed/18_when_training_does_not_work.ipynb: course_lib/bundled/results/horizons.json
 _build/executed/21_on_graphs.ipynb: course_lib/bundled/results/graphs.json
 _build/executed/19_driven_by_data.ipynb: course_lib/bundled/results/controlled.json
+_build/executed/20_noise.ipynb: course_lib/bundled/results/noise.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build

@@ -175,6 +175,9 @@ CASES = {
     "step: tolerance": Case(widgets.StepExplorer, "Tolerance", 16),
     "adjoint: rtol": Case(widgets.AdjointExplorer, "Tolerance", 16),
     "fixed point: w": Case(widgets.FixedPointExplorer, "Weight w", 16),
+    "noise: steps": Case(widgets.NoiseExplorer, "Steps", 16),
+    "noise: t": Case(widgets.NoiseExplorer, "Time t", 16),
+    "noise: seed": Case(widgets.NoiseExplorer, "Seed", 33),
     "adjoint: target": Case(widgets.AdjointExplorer, "Target y₁", 16),
     "flow, rk4: start": Case(
         lambda: flow(method="rk4", step_size=0.03), "Start y₁", 33

@@ -15,6 +15,7 @@ from course_lib.widgets import (
     AdjointExplorer,
     FixedPointExplorer,
     HorizonExplorer,
+    NoiseExplorer,
     StepExplorer,
     StepSizeExplorer,
 )
@@ -34,6 +35,7 @@ PLAYED = {
     "horizon": (HorizonExplorer, "Horizon T"),
     "descent": (HorizonExplorer, "Steps shown"),
     "known": (FIGURES["path"], "Known until t"),
+    "density of paths": (NoiseExplorer, "Time t"),
 }
 played = pytest.mark.parametrize(("make", "label"), PLAYED.values(), ids=PLAYED)
 files = pytest.mark.parametrize("files", [False, True], ids=["http", "file"])

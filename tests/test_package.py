@@ -70,6 +70,7 @@ figures = [
     widgets.AdjointExplorer(),
     widgets.StepExplorer(),
     widgets.FixedPointExplorer(method="newton"),
+    widgets.NoiseExplorer(system="double well"),
     widgets.FlowExplorer(field, start=(1.0, 0.0), window=plane),
     widgets.DensityFlowExplorer(field, data=torch.randn(20, 2), window=plane),
     widgets.DigitDepthExplorer(

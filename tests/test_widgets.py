@@ -47,8 +47,6 @@ from course_lib.models import (
     propagation,
 )
 from course_lib.paths import PATHS
-from course_lib.solvers import SolverError, odeint_adjoint, solve
-from course_lib.random_systems import GEOMETRIC, RANDOM_SYSTEMS
 from course_lib.random_systems import RANDOM_SYSTEMS
 from course_lib.solvers import (
     SDE_METHODS,
@@ -353,6 +351,8 @@ def test_a_path_figure_says_which_model_and_readings_it_takes():
         driven(chosen=0)
     with pytest.raises(TraitError):
         driven(interpolation="cubic")
+
+
 @pytest.mark.parametrize("method", SDE_METHODS)
 def test_a_noise_figure_refines_one_path_and_comes_nearer(method):
     figure = NoiseExplorer(method=method, seed=3)

@@ -171,8 +171,8 @@ def main() -> None:
         horizons,
         graphs,
         controlled,
+        noise,
     ):
-    for command in (*trained, costs, starts, visits, physics, rods, noise):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

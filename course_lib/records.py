@@ -8,14 +8,23 @@ was made. What a long training or a benchmark found is results/NAME.json.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from course_lib import measuring
+from course_lib import measuring, parallel
+from course_lib.resuming import aside
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 __all__ = [
     "RESULTS",
@@ -39,10 +48,13 @@ def made(**about) -> dict:
     """
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"-m {module.name}" if module else Path(sys.argv[0]).name
+    n = parallel.world_size()
+    start = "python" if n == 1 else f"torchrun --nproc-per-node={n}"
     return {
-        "command": " ".join(("python", program, *sys.argv[1:])),
+        "command": " ".join((start, program, *sys.argv[1:])),
         "device": measuring.machine(),
         "torch": torch.__version__,
+        **({} if n == 1 else {"processes": n}),
         **about,
     }
 
@@ -106,18 +118,22 @@ def results(name: str) -> dict:
 def save_results(name: str, **entries) -> None:
     """Write entries of the results `name`; the other entries stay as they are."""
     path = RESULTS / f"{name}.json"
-    _write(path, (_read(path) if path.exists() else {}) | entries)
+    with _alone(path.parent):
+        _write(path, _found(path) | entries)
 
 
 def add_row(name: str, row: dict, *, by: tuple[str, ...]) -> None:
     """Put a row into the results `name`, in the place of one that is equal in the
-    columns `by`, or at the end.
+    columns `by`, or at the end. Processes that add at the same time wait for each other.
     """
     path = RESULTS / f"{name}.json"
-    found = _read(path).get("rows", []) if path.exists() else []
-    equal = [all(old.get(key) == row[key] for key in by) for old in found]
-    place = equal.index(True) if any(equal) else len(found)
-    save_results(name, rows=[*found[:place], row, *found[place + 1 :]])
+    with _alone(path.parent):
+        content = _found(path)
+        found = content.get("rows", [])
+        equal = [all(old.get(key) == row[key] for key in by) for old in found]
+        place = equal.index(True) if any(equal) else len(found)
+        rows = [*found[:place], row, *found[place + 1 :]]
+        _write(path, content | {"rows": rows})
 
 
 def report(name: str, rows: list[dict], **about) -> None:
@@ -142,9 +158,32 @@ def _read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _found(path: Path) -> dict:
+    return _read(path) if path.exists() else {}
+
+
 def _write(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with aside(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process is here while the context lasts; one that dies here leaves too.
+
+    Windows has no such lock: there two runs must not write at the same time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _names(folder: Path) -> str:

@@ -1,4 +1,8 @@
-"""Training: one loop, one cycle of the learning rate, seeds, the device, minibatches."""
+"""Training: one loop, one cycle of the learning rate, seeds, the device, minibatches.
+
+The loop is that of one process. Started by torchrun, inside `parallel.process_group`, it is that
+of several: each takes its part of every batch, and all make the same step.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 from tqdm.auto import tqdm
 
+from course_lib import parallel
 from course_lib.data import generator
+from course_lib.resuming import Keeper, Saves
 
 __all__ = [
     "History",
@@ -82,6 +88,7 @@ def fit(
     scheduler=None,
     clip: float | None = None,
     after_epoch: Callable[[], object] | None = None,
+    saves: Saves | None = None,
     label: str = "training",
 ) -> History:
     """Minimise ``loss(*batch)`` over the parameters of `model`, with a progress bar.
@@ -97,38 +104,52 @@ def fit(
     clip : float, longest gradient (Euclidean norm over all parameters) let through
         unscaled
     after_epoch : callable, what it returns is kept in the History
+    saves : Saves, optional
+        The training goes on from there if it was stopped, to the same weights.
     label : str, in front of the progress bar
 
     Raises
     ------
     FloatingPointError
         If the loss is NaN or infinite; the parameters are those before the step.
+
+    Notes
+    -----
+    In a group of processes the loss must be a mean over the rows of a batch: see
+    `course_lib.parallel`.
     """
-    start = time.perf_counter()
-    losses: list[float] = []
-    notes: list[object] = []
+    parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
+    keeper, loss = Keeper(saves, parts, batches), parallel.joint_loss(model, loss)
+    done = keeper.begin()
+    start = time.perf_counter() - done.seconds
     # The notebook's bar does not look at tqdm's own switch.
-    quiet = bool(os.environ.get("TQDM_DISABLE"))
+    quiet = bool(os.environ.get("TQDM_DISABLE")) or parallel.own_rank() > 0
     steps = epochs * length_hint(batches) or None  # None: not known before
     with tqdm(total=steps, desc=label, leave=False, disable=quiet) as bar:
-        for _ in range(epochs):
+        bar.update(len(done.losses))
+        while done.epoch < epochs:
             model.train()
-            before = len(losses)
-            for batch in batches:
-                value = _descend(model, loss, batch, optimizer, clip, len(losses))
+            for batch in keeper.rest(done.batch):
+                step = len(done.losses)
+                value = _descend(model, loss, batch, optimizer, clip, step)
                 if scheduler is not None:
                     scheduler.step()
-                losses.append(value)
+                done.losses.append(value)
+                done.batch += 1
+                done.seconds = time.perf_counter() - start
+                keeper.keep(done)
                 bar.update()
                 bar.set_postfix(loss=f"{value:.4g}", refresh=False)
-            if len(losses) == before:
+            if not done.batch:
                 raise ValueError(
                     "batches held nothing in this epoch; a generator can be gone "
                     "through once: give a list or a DataLoader"
                 )
             if after_epoch is not None:
-                notes.append(after_epoch())
-    return History(tuple(losses), tuple(notes), time.perf_counter() - start)
+                done.notes.append(after_epoch())
+            done.epoch, done.batch = done.epoch + 1, 0
+    seconds = time.perf_counter() - start
+    return History(tuple(done.losses), tuple(done.notes), seconds)
 
 
 def one_cycle(
@@ -142,13 +163,14 @@ def one_cycle(
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     clip: float | None = None,
     after_epoch: Callable[[], object] | None = None,
+    saves: Saves | None = None,
     label: str = "training",
 ) -> History:
     """`fit` with a learning rate that rises to `lr` and falls to almost nothing, once.
 
     Parameters
     ----------
-    model, batches, loss, epochs, clip, after_epoch, label
+    model, batches, loss, epochs, clip, after_epoch, saves, label
         As for `fit`.
     lr : float, the highest learning rate; the first is a 25th of it
     rise : float, share of the steps until then
@@ -174,6 +196,7 @@ def one_cycle(
         scheduler=schedule,
         clip=clip,
         after_epoch=after_epoch,
+        saves=saves,
         label=label,
     )
 
@@ -181,7 +204,7 @@ def one_cycle(
 def _descend(model, loss, batch, optimizer, clip, step) -> float:
     optimizer.zero_grad()
     objective = loss(*batch)
-    value = objective.item()
+    value = parallel.joint_mean(objective)
     if not math.isfinite(value):
         raise FloatingPointError(
             f"the loss is {value} at step {step}; try a smaller learning rate, or look at the data"

@@ -182,3 +182,48 @@ def test_the_test_clothes_are_looked_at_only_for_a_model_that_is_stored(
     assert [step for step, _ in found["held_accuracy_by_step"]] == [0, 2]
     assert asked == ([True, False] if name else [True])
     assert ("test_accuracy" in found) == bool(name)
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_a_classifier_that_is_stopped_counts_and_learns_on_as_if_it_had_not_been(
+    monkeypatch, tmp_path, average
+):
+    images, labels = (
+        torch.rand(8, 1, 28, 28, generator=data.generator(0)),
+        torch.arange(8),
+    )
+    settings = dict(save=str(tmp_path / "here.pt"), every=1, model="odenet")
+
+    def descend(stop=None, **saved):
+        training.seed(0)
+        model = models.digit_model("odenet")
+        mean = train_digits.average_of(model, average)
+        seen = []
+
+        def jittered(batch):
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+            seen.append(1)
+            return batch + 0.1 * torch.rand_like(batch)
+
+        monkeypatch.setattr(train_digits, "jittered", jittered)
+        batches = training.minibatches(images, labels, size=4)
+        _, *calls = train_digits.descend(model, batches, order(**saved), mean)
+        return [*model.parameters(), *(mean.parameters() if mean else ())], calls
+
+    weights, calls = descend()
+    with pytest.raises(KeyboardInterrupt):
+        descend(stop=2, **settings)
+    resumed, counted = descend(**settings)
+    assert all(torch.equal(p, q) for p, q in zip(resumed, weights, strict=True))
+    assert counted == calls
+
+
+def test_a_save_belongs_to_what_decides_the_weights():
+    def about(**settings):
+        made = order(save="x.pt", every=1, model="mlp", **settings)
+        return train_digits.saves_of(made, {}).about
+
+    assert about(threads=1) == about(threads=2)
+    assert about(start=None) != about(start=0.1)
+    assert train_digits.saves_of(order(save=None), {}) is None

@@ -18,6 +18,10 @@
     python -m tools.pretrain equilibrium --model equilibrium --seed 0
     python -m tools.pretrain graphs --seeds 3
 
+mnist, vae, matching and pixels can be shared by several processes, and saved:
+
+    torchrun --nproc-per-node=2 -m tools.pretrain mnist --save _build/mnist.pt
+
 A run records its command, seed, device, wall time and metrics: in the results (see
 `course_lib.records`), and where it stores a model, in NAME.json beside NAME.safetensors.
 A chapter loads the weights and says so; a test re-evaluates every stored model against
@@ -28,10 +32,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from pathlib import Path
 
 import torch
 
-from course_lib import measuring, models, records, training
+from course_lib import measuring, models, parallel, records, training
 from tools import (
     train_controlled,
     train_digits,
@@ -61,10 +66,14 @@ def pretrain(args: argparse.Namespace) -> None:
         final_loss=statistics.fmean(history.losses[-100:]),
         **found,
     )
+    if parallel.own_rank():
+        return
     print({key: value for key, value in made.items() if not isinstance(value, list)})
     records.add_row(args.results, made, by=args.by)
     if args.name:
         records.save_model(model, args.name, made)
+    if getattr(args, "save", None):
+        Path(args.save).unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -173,12 +182,20 @@ def main() -> None:
         controlled,
         noise,
     ):
+    for command in (mnist, vae, matching, pixels):
+        command.set_defaults(together=True)
+        command.add_argument("--save", help="file to go on from if the run is stopped")
+        command.add_argument("--every", type=int, default=100, help="steps to a save")
+    for command in (*trained, costs, starts, visits, physics, rods):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     training.seed(args.seed)
-    args.run(args)
+    with parallel.process_group():
+        if parallel.world_size() > 1 and not getattr(args, "together", False):
+            parser.error("this training is one of a single process; start it by python")
+        args.run(args)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib import data, measuring, models, records, training
+from course_lib.resuming import Saves
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4)
 # What tells a row from the others.
 BY = ("model", "seed", "epochs", "start", "average", "held_out")
+# What of a command line decides nothing about the weights.
+APART = ("every", "name", "run", "save", "threads", "train")
 STRETCH = 50  # training steps to a mean of the calls
 
 
@@ -158,6 +163,7 @@ def descend(
         return F.cross_entropy(logits, labels.to(device))
 
     with measuring.counted_calls(*fields_of(model)) as tally:
+        also = dict(forward=forward, backward=backward, tally=tally, mean=averaged)
         history = training.one_cycle(
             model,
             batches,
@@ -165,8 +171,17 @@ def descend(
             lr=args.lr,
             epochs=args.epochs,
             optimizer=torch.optim.AdamW,
+            saves=saves_of(args, also),
         )
     return history, forward, backward[1:]
+
+
+def saves_of(args: argparse.Namespace, also: Mapping) -> Saves | None:
+    """Where the training of this command saves itself, if it was asked to."""
+    if not getattr(args, "save", None):
+        return None
+    asked = {key: vars(args)[key] for key in sorted(vars(args)) if key not in APART}
+    return Saves(Path(args.save), every=args.every, also=also, about=str(asked))
 
 
 def fields_of(model: nn.Module) -> list[models.ConvDynamics]:

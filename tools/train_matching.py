@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from course_lib import data, flows, measuring, models, records, training
 from course_lib.flows import DigitVAE, Guided
 from course_lib.latent import Posterior
+from tools.train_digits import saves_of
 
 Trained = TypeVar("Trained", bound=nn.Module)
 
@@ -53,6 +54,7 @@ def train_vae(
         lr=args.lr,
         epochs=args.epochs,
         optimizer=torch.optim.AdamW,
+        saves=saves_of(args, {}),
     )
     vae.settle(digits.images.to(training.device()))
     vae = rounded(vae)
@@ -89,6 +91,7 @@ def train_flow(
         lr=args.lr,
         epochs=args.epochs,
         optimizer=torch.optim.AdamW,
+        saves=saves_of(args, {"mean": mean}),
     )
     f.load_state_dict(mean.module.state_dict())
     f = rounded(f)

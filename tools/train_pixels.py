@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib import data, flows, training
-from tools import train_matching
+from tools import train_digits, train_matching
 
 UNFINISHED = Path("_build/pixels.pt")  # the average so far, after every pass
 GUIDANCE = (1.0, 1.5)
@@ -38,6 +38,7 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
         epochs=args.epochs,
         optimizer=torch.optim.AdamW,
         after_epoch=partial(keep, mean),
+        saves=train_digits.saves_of(args, {"mean": mean}),
     )
     f.load_state_dict(mean.module.state_dict())
     f = train_matching.rounded(f)

@@ -1,0 +1,198 @@
+"""A training that is stopped at any moment, and goes on as if it had not been.
+
+What decides the next step is saved every so many steps: the weights, the optimizer, the
+schedule, the generators, and the place in the data. It is written aside and then renamed,
+so that a kill at any moment leaves a whole file: the old one or the new.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_lib import parallel
+
+__all__ = ["Keeper", "Progress", "Saves", "aside"]
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A path to write to; what was written takes the place of `path` in one move."""
+    part = path.with_name(path.name + ".part")
+    yield part
+    with part.open("rb") as file:
+        os.fsync(file.fileno())  # on the disk before it gets the name
+    os.replace(part, path)
+
+
+@dataclass(frozen=True)
+class Saves:
+    """Where a training saves itself, and how often.
+
+    Attributes
+    ----------
+    path : Path, of one file, from which the training goes on if it is there
+        Load only what you wrote yourself: it may hold any Python object.
+    every : int, steps from one save to the next
+    also : mapping of more that the steps change, by name
+        Whatever has `state_dict` and `load_state_dict`; lists; of other objects the
+        attributes.
+    about : str, what the training is; a file about another one is refused
+    """
+
+    path: Path
+    every: int = 100
+    also: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes
+    ----------
+    epoch : int, how many are done
+    batch : int, how many of the next one are done
+    losses : list of float, one for each step
+    notes : list, one for each epoch
+    seconds : float, wall time until the last save
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    losses: list[float] = field(default_factory=list)
+    notes: list = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Keeper:
+    """Saves a training, and takes it up again; does neither without `saves`.
+
+    Parameters
+    ----------
+    saves : Saves, optional
+    parts : mapping of what a step changes: model, optimizer, schedule (None: there is
+        none)
+    batches : iterable; the generator of its order, if it has one, is saved too
+    """
+
+    def __init__(
+        self, saves: Saves | None, parts: Mapping[str, Any], batches: Iterable
+    ):
+        self.saves, self.batches = saves, batches
+        known = {**parts, **(saves.also if saves else {})}
+        self.parts = {name: part for name, part in known.items() if part is not None}
+        self.order = _order_of(batches)
+        self.order_state: torch.Tensor | None = None
+        self.drawn: list | None = (
+            None  # to be restored when the batches are at their place
+        )
+
+    def begin(self) -> Progress:
+        """The progress that was saved, with all parts as they were then; none if nothing
+        was.
+
+        Raises
+        ------
+        ValueError
+            If the file is about another training, or of another number of processes.
+        """
+        if not (self.saves and self.saves.path.exists()):
+            return Progress()
+        saved = torch.load(self.saves.path, map_location="cpu", weights_only=False)
+        self._check(saved)
+        for name, part in self.parts.items():
+            _restore(part, saved["parts"][name])
+        if self.order is not None:
+            self.order.set_state(saved["order"])
+        self.drawn = saved["drawn"]
+        return Progress(**saved["progress"])
+
+    def rest(self, done: int) -> Iterator:
+        """The batches of an epoch of which `done` are done."""
+        if self.order is not None:
+            self.order_state = self.order.get_state()
+        batches = iter(self.batches)
+        for _ in range(done):
+            next(batches)
+        if self.drawn is not None:  # last: to begin an epoch draws numbers too
+            _set_generators(self.drawn[parallel.own_rank()])
+            self.drawn = None
+        yield from batches
+
+    def keep(self, progress: Progress) -> None:
+        """Save, if it is time to."""
+        if not self.saves or len(progress.losses) % self.saves.every:
+            return
+        drawn = parallel.gathered(_generators())
+        if parallel.own_rank():
+            return
+        content = dict(
+            about=self.saves.about,
+            progress=asdict(progress),
+            parts={name: _state(part) for name, part in self.parts.items()},
+            order=self.order_state,
+            drawn=drawn,
+        )
+        self.saves.path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(self.saves.path) as part:
+            torch.save(content, part)
+
+    def _check(self, saved: dict) -> None:
+        """Refuse what cannot be gone on with."""
+        path, about = self.saves.path, self.saves.about
+        if saved["about"] != about:
+            raise ValueError(
+                f"{path} holds the training {saved['about']!r}, not {about!r}; give "
+                "another path, or remove the file to begin anew"
+            )
+        if len(saved["drawn"]) != parallel.world_size():
+            raise ValueError(
+                f"{path} was saved by {len(saved['drawn'])} process(es), and this is a "
+                f"group of {parallel.world_size()}; go on with as many, or remove the file"
+            )
+
+
+# --- parts ----------------------------------------------------------------------------
+
+
+def _state(part):
+    if isinstance(part, list):
+        return list(part)
+    return part.state_dict() if hasattr(part, "state_dict") else dict(vars(part))
+
+
+def _restore(part, state) -> None:
+    if isinstance(part, list):
+        part[:] = state
+    elif hasattr(part, "load_state_dict"):
+        part.load_state_dict(state)
+    else:
+        vars(part).update(state)
+
+
+def _order_of(batches: Iterable) -> torch.Generator | None:
+    """The generator that `training.minibatches` shuffles with."""
+    sampler = getattr(batches, "sampler", None)
+    return getattr(getattr(sampler, "sampler", sampler), "generator", None)
+
+
+def _generators() -> list[torch.Tensor]:
+    """The state of PyTorch's global generators on this process."""
+    states = [torch.get_rng_state()]
+    return (
+        states + [torch.cuda.get_rng_state()] if torch.cuda.is_available() else states
+    )
+
+
+def _set_generators(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state)

@@ -46,6 +46,7 @@ from course_lib.models import (
     SeparableEnergy,
     digit_odenet,
 )
+from course_lib.parallel import StepCost
 from course_lib.records import load_model, report
 from course_lib.widgets.page.html import page_of
 from tools.browser import find
@@ -163,6 +164,9 @@ def path() -> widgets.PathExplorer:
     model = NeuralCDE(1, 4, 1, width=8)
     rows = [(i / 11, (-1.0) ** i) for i in range(12)]
     return widgets.PathExplorer(model, rows, moment=0.9)
+def scaling() -> widgets.ScalingExplorer:
+    """Make a figure of constants of the size of those that were measured."""
+    return widgets.ScalingExplorer({"a": StepCost(5e-3, 1e-3, 3e5, 1e-4, 1e9)})
 
 
 HUNDRED = (-1.54, -1.51)  # log₁₀ h: 98 to 105 steps over the span
@@ -174,6 +178,7 @@ CASES = {
     "step: moment": Case(widgets.StepExplorer, "Moment", 16),
     "step: tolerance": Case(widgets.StepExplorer, "Tolerance", 16),
     "adjoint: rtol": Case(widgets.AdjointExplorer, "Tolerance", 16),
+    "scaling: bandwidth": Case(scaling, "Bandwidth", 16),
     "fixed point: w": Case(widgets.FixedPointExplorer, "Weight w", 16),
     "noise: steps": Case(widgets.NoiseExplorer, "Steps", 16),
     "noise: t": Case(widgets.NoiseExplorer, "Time t", 16),

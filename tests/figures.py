@@ -19,6 +19,7 @@ from course_lib.models import (
     digit_odenet,
     propagation,
 )
+from course_lib.parallel import StepCost
 from course_lib.widgets import (
     DensityFlowExplorer,
     DigitDepthExplorer,
@@ -28,6 +29,7 @@ from course_lib.widgets import (
     LatentExplorer,
     PathExplorer,
     PendulumExplorer,
+    ScalingExplorer,
 )
 
 
@@ -131,3 +133,12 @@ def cde(**sizes) -> NeuralCDE:
 
 def driven(model=None, readings=READINGS, **settings) -> PathExplorer:
     return PathExplorer(model or cde(), readings, **settings)
+# Numbers like those that were measured.
+COSTS = {
+    "small": StepCost(4e-3, 2e-5, 1e3, latency=1e-4, bandwidth=1e9),
+    "large": StepCost(8e-3, 1e-3, 3e5, latency=1e-4, bandwidth=1e9),
+}
+
+
+def scaling(**settings) -> ScalingExplorer:
+    return ScalingExplorer(COSTS, **settings)

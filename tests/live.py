@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import settle
 from figures import between_nodes, driven, sampler, swing
+from figures import sampler, scaling, swing
 
 from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet
@@ -97,6 +98,7 @@ FIGURES = {
     "path": lambda: driven(moment=0.5, interpolation="natural cubic"),
     "noise": lambda: NoiseExplorer(method="heun", halvings=6),
     "noise in two wells": lambda: NoiseExplorer(system="double well", moment=1.5),
+    "scaling": scaling,
     "fixed point": FixedPointExplorer,
     "fixed point in the plane": lambda: FixedPointExplorer(problem="plane"),
     "flow over a long time": long_flow,

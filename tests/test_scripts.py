@@ -25,6 +25,7 @@ from figures import (
     sampler,
     swing,
 )
+from figures import density, digits, flow, latent, network, sampler, scaling, swing
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
@@ -290,6 +291,25 @@ def driven_cases() -> list[dict]:
         )
     two = driven(readings=READINGS[:2], interpolation="natural cubic")
     assert two.solution().leak == 0
+def share_cases() -> list[dict]:
+    """Return shared steps, small and large, on slow wires and fast ones."""
+    rows = []
+    names = ("batch", "network", "share", "bandwidth", "faster", "unsplit")
+    for name, share, batch in product(
+        ("small", "large"), ("one", "each"), (1, 64, 4096)
+    ):
+        for bandwidth, faster, unsplit in ((1e9, 1.0, 1.0), (3e6, 40.0, 0.1)):
+            values = (batch, name, share, bandwidth, faster, unsplit)
+            figure = scaling(**dict(zip(names, values)))
+            made = figure.solution()
+            rows.append(
+                dict(
+                    traits=some(figure, (*names, "names", "costs")),
+                    parts=torch.stack((made.rows, made.fixed, made.messages)).tolist(),
+                    speed_up=made.speed_up.tolist(),
+                    best=made.best,
+                )
+            )
     return rows
 
 
@@ -614,6 +634,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "graphs": graph_cases(),
         "driven": driven_cases(),
         "noises": noise_cases(),
+        "shares": share_cases(),
         "gradients": gradient_cases(rng),
         "trainings": training_cases(rng),
         "explorers": explorer_cases(),

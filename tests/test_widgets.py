@@ -12,6 +12,7 @@ from figures import (
     READINGS,
     between_nodes,
     cde,
+    COSTS,
     classifier,
     density,
     digits,
@@ -22,6 +23,7 @@ from figures import (
     makers,
     network,
     sampler,
+    scaling,
     separable,
     swing,
 )
@@ -56,6 +58,8 @@ from course_lib.solvers import (
     odeint_adjoint,
     solve,
 )
+from course_lib.parallel import StepCost
+from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
@@ -67,6 +71,7 @@ from course_lib.widgets import (
     HorizonExplorer,
     NoiseExplorer,
     PendulumExplorer,
+    ScalingExplorer,
     StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
@@ -397,6 +402,37 @@ def test_the_density_of_two_wells_in_a_noise_figure_is_that_of_the_matrix_expone
         made = NoiseExplorer(system="double well", moment=moment).solution()
         expected = torch.linalg.matrix_exp(moment * A)[:, 60] * 121 / 4.84
         assert (made.density - expected).abs().max() < 5e-3 * expected.max()
+def test_a_scaling_figure_gives_its_steps_in_python():
+    figure = scaling(network="large", batch=1024, processes=8)
+    made = figure.solution()
+    cost = figure.cost()
+    assert cost == COSTS["large"]
+    assert made.speed_up[0] == 1.0
+    assert made.best == cost.best(1024)
+    assert made.speed_up[7].item() == pytest.approx(cost.speed_up(1024, 8))
+    figure.faster, figure.unsplit = 10.0, 0.5
+    assert figure.cost().row == pytest.approx(1e-4)
+    assert figure.cost().fixed == pytest.approx(4e-3)
+    figure.share = "each"
+    with_own = figure.solution()
+    assert torch.equal(with_own.rows, with_own.rows[:1].expand(1024))
+    assert with_own.speed_up[7] > 1
+
+
+def test_a_scaling_figure_never_finds_more_processes_best_than_there_are_rows():
+    free = StepCost(1e-3, 1e-3, 0.0, 0.0, 1.0)
+    assert ScalingExplorer({"free": free}, batch=16).solution().best == 16
+
+
+def test_a_scaling_figure_says_what_it_takes():
+    with pytest.raises(ValueError, match="at least one StepCost"):
+        ScalingExplorer({})
+    with pytest.raises(TraitError, match="one of small, large, got 'huge'"):
+        scaling(network="huge")
+    with pytest.raises(TraitError, match="batch must be a power of two, got 100"):
+        scaling(batch=100)
+    with pytest.raises(TraitError, match="processes must be from 1 to 1024"):
+        scaling(processes=2048)
 
 
 def test_a_density_figure_wants_points_of_the_plane_and_a_field_there():

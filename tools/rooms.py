@@ -63,6 +63,9 @@ ORDER = (
     "flows.pixels",
     "flows",
     "training shooting",
+    "parallel",
+    "resuming",
+    "training",
     "forecasting measuring",
     "records",
     "plotting",
@@ -80,6 +83,8 @@ ORDER = (
     "widgets.particles widgets.path widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.noise widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
     "widgets.tolerance widgets.train",
+    "widgets.particles widgets.pendulum widgets.sampler widgets.scaling widgets.step "
+    "widgets.step_size widgets.tolerance widgets.train",
     "widgets",
     "checks.check",
     "checks",

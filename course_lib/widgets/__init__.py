@@ -13,6 +13,7 @@ from course_lib.widgets.particles import DensityFlowExplorer
 from course_lib.widgets.path import DrivenPath, PathExplorer, PathSolution
 from course_lib.widgets.pendulum import PendulumExplorer, PendulumSolution
 from course_lib.widgets.sampler import DigitSampler, SampledDigit
+from course_lib.widgets.scaling import ScalingExplorer, ScalingSolution
 from course_lib.widgets.step import StepAttempt, StepExplorer
 from course_lib.widgets.step_size import StepSizeExplorer
 from course_lib.widgets.tolerance import ToleranceExplorer
@@ -42,6 +43,8 @@ __all__ = [
     "PendulumExplorer",
     "PendulumSolution",
     "SampledDigit",
+    "ScalingExplorer",
+    "ScalingSolution",
     "StepAttempt",
     "StepExplorer",
     "StepSizeExplorer",

@@ -128,7 +128,8 @@ def joint_loss(model: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., T
     Its gradients are averaged over the processes while ``backward()`` runs: hooks on the
     parameters do that, whatever computes their gradients, an adjoint solve too. The
     hooks listen only after a forward pass through the wrapper, which is why the loss is
-    what is wrapped: it calls the model.
+    what is wrapped: it calls the model. Keep what is returned until after ``backward()``;
+    the hooks go with it.
 
     Parameters
     ----------

@@ -87,6 +87,15 @@ def past_the_wrapper() -> float:
     return off(model, one)
 
 
+def not_held() -> float:
+    """The same, if the wrapper is gone before the way back."""
+    model, batch = layer(), rows(8)
+    one = copy.deepcopy(model)
+    misfit(one, *batch).backward()
+    parallel.joint_loss(model, partial(misfit, model))(*batch).backward()
+    return off(model, one)
+
+
 def sharded(solver, whole: bool) -> float | str:
     """The same with FSDP2, of the layer or of its field alone; or what it says."""
     model, (x, y) = layer(solver), rows(8)
@@ -202,6 +211,7 @@ def main(folder: Path) -> None:
             batch_norm=joint_gradient(normed(nn.BatchNorm1d(2))),
             group_norm=joint_gradient(normed(nn.GroupNorm(1, 2))),
             past=past_the_wrapper(),
+            not_held=not_held(),
             layer_sharded={f.__name__: sharded(f, True) for f in SOLVERS},
             field_sharded={f.__name__: sharded(f, False) for f in SOLVERS},
             bytes=kept_bytes(),

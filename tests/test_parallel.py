@@ -69,6 +69,12 @@ def test_gradients_are_not_averaged_if_the_wrapped_model_is_called_past_its_wrap
     assert min(found["past"] for found in both) > 1e-2
 
 
+def test_gradients_are_not_averaged_if_nobody_holds_the_wrapper_until_the_way_back(
+    both,
+):
+    assert min(found["not_held"] for found in both) > 1e-2
+
+
 def test_a_sharded_layer_has_the_gradient_of_the_joint_batch_by_every_solver(both):
     assert max(e for found in both for e in found["layer_sharded"].values()) < 1e-13
 

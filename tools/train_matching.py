@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_lib import data, flows, measuring, models, records, training
+from course_lib import data, flows, measuring, models, parallel, records, training
 from course_lib.flows import DigitVAE, Guided
 from course_lib.latent import Posterior
 from tools.train_digits import saves_of
@@ -230,7 +230,8 @@ def judged(
             pictures, calls = made(f, images, z, weight, **settings)
             says = judge.says(pictures, labels_of(z))
             rows.append(dict(guidance=weight, **about, calls=calls, **says))
-            print(rows[-1], flush=True)
+            if not parallel.own_rank():
+                print(rows[-1], flush=True)
     near = {
         f"guidance {weight:g}": nearest(made(f, images, z, weight, **FINE)[0])
         for weight in weights

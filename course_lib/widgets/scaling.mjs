@@ -14,7 +14,7 @@ import { Plot } from "./page/plot.mjs";
  */
 
 const MOST = 1024;
-const PARTS = ["rival thin", "faint", "rival dashed thin"];
+const PARTS = ["rival thin", "faint", "data thin"];
 
 /**
  * Seconds of a step for the rows of the largest part, for what is not split, and for the

@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 
 import course_lib
-from course_lib import data, flows, latent, models, records, widgets
+from course_lib import data, flows, latent, models, parallel, records, widgets
 
 for module in pkgutil.walk_packages(course_lib.__path__, "course_lib."):
     importlib.import_module(module.name)
@@ -96,6 +96,7 @@ figures = [
             )
         ),
     ),
+    widgets.ScalingExplorer({"a": parallel.StepCost(1e-3, 1e-4, 1e4, 1e-4, 1e9)}),
 ]
 field = models.GraphField(torch.eye(12), 2, bias=False)
 flow = models.NodeClassifier(1, 2, 1, models.NeuralODE(field), bias=False)

@@ -16,6 +16,11 @@ from course_lib import flows, latent, models, paths, solvers
 
 REFERENCE = ROOT / "reference"
 ROOMS = (solvers, latent, flows, models, paths)
+from course_lib import flows, latent, models, parallel, solvers
+from tools.docstrings import marked_up
+
+REFERENCE = ROOT / "reference"
+ROOMS = (solvers, latent, flows, models, parallel)
 
 
 def named(name: str):

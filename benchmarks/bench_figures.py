@@ -164,6 +164,8 @@ def path() -> widgets.PathExplorer:
     model = NeuralCDE(1, 4, 1, width=8)
     rows = [(i / 11, (-1.0) ** i) for i in range(12)]
     return widgets.PathExplorer(model, rows, moment=0.9)
+
+
 def scaling() -> widgets.ScalingExplorer:
     """Make a figure of constants of the size of those that were measured."""
     return widgets.ScalingExplorer({"a": StepCost(5e-3, 1e-3, 3e5, 1e-4, 1e9)})

@@ -133,6 +133,8 @@ def cde(**sizes) -> NeuralCDE:
 
 def driven(model=None, readings=READINGS, **settings) -> PathExplorer:
     return PathExplorer(model or cde(), readings, **settings)
+
+
 # Numbers like those that were measured.
 COSTS = {
     "small": StepCost(4e-3, 2e-5, 1e3, latency=1e-4, bandwidth=1e9),

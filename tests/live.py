@@ -3,8 +3,7 @@
 import pytest
 import torch
 from conftest import settle
-from figures import between_nodes, driven, sampler, swing
-from figures import sampler, scaling, swing
+from figures import between_nodes, driven, sampler, scaling, swing
 
 from course_lib.latent import LatentODE
 from course_lib.models import MLPDynamics, digit_odenet

@@ -80,9 +80,9 @@ def test_a_route_passes_what_a_chapter_needs_before_that_chapter(route):
         passed.add(number)
 
 
-def test_a_course_of_ten_weeks_has_ten_and_passes_every_chapter():
-    (course,) = [route for route in ROUTES if "ten weeks" in route.name]
-    assert len(course.stops) == 10
+def test_a_course_of_twelve_weeks_has_twelve_and_passes_every_chapter():
+    (course,) = [route for route in ROUTES if "twelve weeks" in route.name]
+    assert len(course.stops) == 12
     assert [number for stop in course.stops for number in stop] == list(ROWS)
 
 

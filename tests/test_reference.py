@@ -7,20 +7,11 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from course_lib import flows, latent, models, shooting, solvers
+from course_lib import flows, latent, models, parallel, paths, shooting, solvers
 from tools.docstrings import marked_up
 
 REFERENCE = ROOT / "reference"
-ROOMS = (solvers, latent, flows, models, shooting)
-from course_lib import flows, latent, models, paths, solvers
-
-REFERENCE = ROOT / "reference"
-ROOMS = (solvers, latent, flows, models, paths)
-from course_lib import flows, latent, models, parallel, solvers
-from tools.docstrings import marked_up
-
-REFERENCE = ROOT / "reference"
-ROOMS = (solvers, latent, flows, models, parallel)
+ROOMS = (solvers, latent, flows, models, parallel, paths, shooting)
 
 
 def named(name: str):

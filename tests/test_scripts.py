@@ -23,9 +23,9 @@ from figures import (
     latent,
     network,
     sampler,
+    scaling,
     swing,
 )
-from figures import density, digits, flow, latent, network, sampler, scaling, swing
 from playwright._impl._driver import compute_driver_executable
 from torch import nn
 
@@ -291,6 +291,8 @@ def driven_cases() -> list[dict]:
         )
     two = driven(readings=READINGS[:2], interpolation="natural cubic")
     assert two.solution().leak == 0
+
+
 def share_cases() -> list[dict]:
     """Return shared steps, small and large, on slow wires and fast ones."""
     rows = []

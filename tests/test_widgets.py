@@ -9,10 +9,10 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from figures import (
+    COSTS,
     READINGS,
     between_nodes,
     cde,
-    COSTS,
     classifier,
     density,
     digits,
@@ -48,6 +48,7 @@ from course_lib.models import (
     pendulum_energy,
     propagation,
 )
+from course_lib.parallel import StepCost
 from course_lib.paths import PATHS
 from course_lib.random_systems import RANDOM_SYSTEMS
 from course_lib.solvers import (
@@ -58,8 +59,6 @@ from course_lib.solvers import (
     odeint_adjoint,
     solve,
 )
-from course_lib.parallel import StepCost
-from course_lib.solvers import SolverError, odeint_adjoint, solve
 from course_lib.systems import SYSTEMS
 from course_lib.widgets import (
     AdjointExplorer,
@@ -402,6 +401,8 @@ def test_the_density_of_two_wells_in_a_noise_figure_is_that_of_the_matrix_expone
         made = NoiseExplorer(system="double well", moment=moment).solution()
         expected = torch.linalg.matrix_exp(moment * A)[:, 60] * 121 / 4.84
         assert (made.density - expected).abs().max() < 5e-3 * expected.max()
+
+
 def test_a_scaling_figure_gives_its_steps_in_python():
     figure = scaling(network="large", batch=1024, processes=8)
     made = figure.solution()

@@ -170,6 +170,10 @@ def main() -> None:
         command.add_argument("--epochs", type=int)
         command.add_argument("--lr", type=float)
         command.add_argument("--name", help="name of the stored files")
+    for command in (mnist, vae, matching, pixels):
+        command.set_defaults(together=True)
+        command.add_argument("--save", help="file to go on from if the run is stopped")
+        command.add_argument("--every", type=int, default=100, help="steps to a save")
     for command in (
         *trained,
         costs,
@@ -182,11 +186,6 @@ def main() -> None:
         controlled,
         noise,
     ):
-    for command in (mnist, vae, matching, pixels):
-        command.set_defaults(together=True)
-        command.add_argument("--save", help="file to go on from if the run is stopped")
-        command.add_argument("--every", type=int, default=100, help="steps to a save")
-    for command in (*trained, costs, starts, visits, physics, rods):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()

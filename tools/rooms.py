@@ -44,25 +44,18 @@ ORDER = (
     "solvers.backward solvers.each",
     "solvers.adjoint solvers.checkpoints solvers.interpolated",
     "solvers",
-    "systems paths",
-    "systems random_systems",
+    "systems random_systems paths",
     "data.files data.toys data.sentences",
-    "data.graphs data.images data.spirals data.visits data.weather",
+    "data.graphs data.images data.series data.spirals data.visits data.weather",
     "data",
-    "models.fields models.fixed_points models.layers models.physics",
-    "models.classifiers models.graphs",
-    "data.images data.series data.spirals data.visits data.weather",
-    "data",
-    "models.fields models.fixed_points models.layers models.physics",
-    "models.classifiers models.controlled",
     "models.fields models.fixed_points models.layers models.physics models.stochastic",
-    "models.classifiers",
+    "models.classifiers models.controlled models.graphs",
     "models",
     "latent flows.trace flows.matching",
     "flows.continuous flows.digits flows.planar",
     "flows.pixels",
     "flows",
-    "training shooting",
+    "shooting",
     "parallel",
     "resuming",
     "training",
@@ -76,14 +69,9 @@ ORDER = (
     "widgets.wire",
     "widgets.traits",
     "widgets.figure",
-    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.horizon "
     "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.graph "
-    "widgets.latent widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
-    "widgets.adjoint widgets.digit widgets.field widgets.fixed_point widgets.latent "
-    "widgets.particles widgets.path widgets.pendulum widgets.sampler widgets.step widgets.step_size "
-    "widgets.noise widgets.particles widgets.pendulum widgets.sampler widgets.step widgets.step_size "
-    "widgets.tolerance widgets.train",
-    "widgets.particles widgets.pendulum widgets.sampler widgets.scaling widgets.step "
+    "widgets.horizon widgets.latent widgets.noise widgets.particles widgets.path "
+    "widgets.pendulum widgets.sampler widgets.scaling widgets.step "
     "widgets.step_size widgets.tolerance widgets.train",
     "widgets",
     "checks.check",

@@ -1,10 +1,9 @@
 """The data of the course: seeded toy sets, spirals, four years of weather, the visits of
-312 patients, sentences, graphs, MNIST and Fashion-MNIST.
-312 patients, spoken vowels, sentences, MNIST and Fashion-MNIST.
+312 patients, spoken vowels, sentences, graphs, MNIST and Fashion-MNIST.
 
-The weather, the visits, the vowels and a real subset of both image sets travel with the package, so
-that the whole book builds with no network: the first 10,000 training images and all
-10,000 test images of each. The full sets are found as `images` says. Every file is
+The weather, the visits, the vowels and a real subset of both image sets travel with the
+package, so that the whole book builds with no network: the first 10,000 training images
+and all 10,000 test images of each. The full sets are found as `images` says. Every file is
 checked against its SHA-256 before it is used, wherever it came from.
 """
 

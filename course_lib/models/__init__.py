@@ -3,8 +3,8 @@
 `fields` holds the vector fields, alone and many side by side, `layers` the neural ODE
 layer and the residual network, `fixed_points` layers that solve z = f(z, x), `classifiers`
 what reads images, with the rivals; `physics` holds fields that obey a law of mechanics,
-`graphs` what flows between the nodes of a graph.
-`controlled` models that take in readings.
+`controlled` models that take in readings, `stochastic` those with noise, `graphs` what
+flows between the nodes of a graph.
 """
 
 from course_lib.models.classifiers import (

@@ -71,7 +71,7 @@ def test_a_run_leaves_a_row_for_each_model(monkeypatch, tmp_path):
 def test_the_record_has_every_model_at_every_depth_from_its_seeds():
     rows = records.results("graphs")["rows"]
     have = {(r["task"], r["model"], r["depth"], r["seed"]) for r in rows}
-    seeds = {"blocks": 3, "digits": 2}
+    seeds = {"blocks": 3, "digits": 3}
     for task, depths in DEPTHS.items():
         for seed in range(seeds[task]):
             assert {(task, m, d, seed) for m in MODELS for d in depths} <= have

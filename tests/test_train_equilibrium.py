@@ -12,7 +12,7 @@ from torch import nn
 
 from course_lib import models, records, training
 from tools import train_equilibrium
-from tools.train_equilibrium import MODELS, WIDTH, Cell, body
+from tools.train_equilibrium import CONVOLUTIONAL, MODELS, WIDTH, Cell, ConvCell, body
 
 
 def order(**settings) -> argparse.Namespace:
@@ -44,6 +44,26 @@ def test_a_held_cell_shrinks_distances_and_a_free_one_need_not():
     assert torch.linalg.matrix_norm(Cell(held=False).layer.weight, ord=2) > 1
 
 
+def test_a_convolutional_cell_shrinks_distances_whatever_its_weights_are():
+    training.seed(0)
+    cell = ConvCell(8)
+    with torch.no_grad():
+        for layer in (cell.first, cell.second):
+            layer.parametrizations.weight.original *= 50
+    a, b, x = torch.randn(3, 20, 8, 6, 6)
+    for _ in range(100):  # the norm is found by a power iteration, a step a call
+        cell(a, x)
+    ratio = (cell(a, x) - cell(b, x)).flatten(1).norm(dim=1)
+    assert (ratio / (a - b).flatten(1).norm(dim=1)).max() < 1
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_a_convolutional_model_reads_images(name):
+    training.seed(0)
+    model = train_equilibrium.classifier(name, [])
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(
     ("name", "there"), [("one block", 1), ("resnet", 6), ("no body", 0)]
 )
@@ -70,10 +90,12 @@ def test_a_solve_that_fails_ends_the_training_and_the_row_says_when():
     assert counts["failed_at"] == len(history.losses) == 0
 
 
-def test_the_record_has_three_seeds_of_every_model_by_one_recipe():
+@pytest.mark.parametrize("names", [MODELS, CONVOLUTIONAL])
+def test_the_record_has_three_seeds_of_every_model_by_one_recipe(names):
     rows = records.results("equilibrium")["rows"]
+    rows = [row for row in rows if row["model"] in names]
     assert {(row["model"], row["seed"]) for row in rows} == {
-        (name, seed) for name in MODELS for seed in range(3)
+        (name, seed) for name in names for seed in range(3)
     }
     assert len({(row["recipe"], row["epochs"], row["train"]) for row in rows}) == 1
     for row in rows:

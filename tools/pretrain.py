@@ -157,7 +157,9 @@ def main() -> None:
     equilibrium.set_defaults(train=train_equilibrium.train, epochs=2, lr=5e-3)
     equilibrium.set_defaults(results="equilibrium", by=train_equilibrium.BY)
     equilibrium.add_argument(
-        "--model", choices=train_equilibrium.MODELS, default="equilibrium"
+        "--model",
+        choices=train_equilibrium.MODELS + train_equilibrium.CONVOLUTIONAL,
+        default="equilibrium",
     )
     graphs = commands.add_parser("graphs", help="depth on graphs, and oscillators")
     graphs.set_defaults(run=train_graphs.run)

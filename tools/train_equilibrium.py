@@ -1,7 +1,9 @@
-"""An equilibrium layer on the bundled digits, beside fully connected relatives of the
-models of chapter 09: the ODE-Net, one residual block, the residual network.
+"""An equilibrium layer on the bundled digits, beside the models of chapter 09: the
+ODE-Net, one residual block, the residual network, and beside their fully connected
+relatives.
 
-The recipe is the same for all of them. Every run looks at the test images, once, at its
+The recipe is the same for all of a kind, fixed beforehand for the convolutional ones.
+Every run looks at the test images, once, at its
 end, and adds a row to the results `equilibrium`, in the place of an older one that is
 equal in what `BY` lists.
 """
@@ -18,12 +20,20 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from course_lib import data, measuring, models, training
-from course_lib.models import EquilibriumLayer, FixedPoint, MLPDynamics, NeuralODE
+from course_lib.models import (
+    ConvDynamics,
+    DigitClassifier,
+    EquilibriumLayer,
+    FixedPoint,
+    MLPDynamics,
+    NeuralODE,
+)
 from course_lib.solvers import SolverError, odeint_adjoint
 from tools.train_digits import misread
 
 BY = ("model", "seed", "epochs", "lr")
-WIDTH, SIZE, TOLERANCE, MOST = 64, 50, 1e-3, 100
+WIDTH, TOLERANCE, MOST = 64, 1e-3, 100
+SIZE, CONV_SIZE = 50, 128  # of a batch, fully connected and convolutional
 STRETCH = 50  # training steps to a mean of the counts
 
 
@@ -51,14 +61,38 @@ class Field(MLPDynamics):
         return torch.tanh(super().forward(t, y))
 
 
-def body(name: str, solves: list[tuple[str, int]]) -> nn.Module:
-    """What stands between stem and head; its solves are written down in `solves`."""
+class ConvCell(nn.Module):
+    """f(z, x) = tanh(x + C₂ tanh(C₁ z / 3) / 3) of two convolutions, as large as `ConvDynamics`.
+
+    A 3×3 convolution shows every number to nine places, so its norm is at most three
+    times that of its weights as a matrix (out, in × 9). That is held at one: f shrinks
+    distances.
+    """
+
+    def __init__(self, channels: int = WIDTH):
+        super().__init__()
+        self.first, self.second = (
+            spectral_norm(nn.Conv2d(channels, channels, 3, padding=1)) for _ in range(2)
+        )
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:  # (B, C, H, W) -> the same
+        """The next z."""
+        return torch.tanh(x + self.second(torch.tanh(self.first(z / 3)) / 3))
+
+
+def iteration(solves: list[tuple[str, int]]) -> dict:
+    """The settings of an equilibrium; its solves are written down in `solves`."""
 
     def report(way: str, found: FixedPoint) -> None:
         solves.append((way, found.nfe))
 
+    return dict(tol=TOLERANCE, max_steps=MOST, report=report)
+
+
+def body(name: str, solves: list[tuple[str, int]]) -> nn.Module:
+    """What stands between a linear stem and the head."""
     solver: dict = dict(method="bosh3", rtol=TOLERANCE, atol=TOLERANCE)
-    settings: dict = dict(tol=TOLERANCE, max_steps=MOST, report=report)
+    settings = iteration(solves)
     made: dict[str, Callable[[], nn.Module]] = {
         "no body": nn.Identity,
         "one block": lambda: models.ResNet([Field()]),
@@ -70,6 +104,18 @@ def body(name: str, solves: list[tuple[str, int]]) -> nn.Module:
     return made[name]()
 
 
+def classifier(name: str, solves: list[tuple[str, int]]) -> nn.Sequential:
+    """One of `MODELS` or `CONVOLUTIONAL`, with weights from the current seed."""
+    if name == "conv equilibrium":
+        return DigitClassifier(EquilibriumLayer(ConvCell(), **iteration(solves)))
+    if name in CONVOLUTIONAL:
+        model = models.digit_model(name.removeprefix("conv "))
+        assert isinstance(model, DigitClassifier)
+        return model
+    stem, head = nn.Linear(784, WIDTH), nn.Linear(WIDTH, 10)
+    return nn.Sequential(nn.Flatten(), stem, body(name, solves), head)
+
+
 MODELS = (
     "no body",
     "one block",
@@ -77,6 +123,13 @@ MODELS = (
     "odenet",
     "equilibrium",
     "equilibrium, free",
+)
+CONVOLUTIONAL = (
+    "conv no body",
+    "conv one block",
+    "conv resnet",
+    "conv odenet",
+    "conv equilibrium",
 )
 
 
@@ -87,16 +140,13 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
     """
     digits = data.mnist(train=True)
     solves: list[tuple[str, int]] = []
-    model = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(784, WIDTH),
-        body(args.model, solves),
-        nn.Linear(WIDTH, 10),
-    )
-    images, size = digits.images, SIZE
+    model = classifier(args.model, solves)
+    convolutional = args.model in CONVOLUTIONAL
+    images, size = digits.images, CONV_SIZE if convolutional else SIZE
     batches = training.minibatches(images, digits.labels, size=size, seed=args.seed)
     few = images[:size].clone()  # a slice would be counted with all its storage
-    kept = measuring.bytes_saved(lambda: model[2](model[1](model[0](few))))
+    without_head = nn.Sequential(*list(model)[:-1])
+    kept = measuring.bytes_saved(lambda: without_head(few))
     start = time.process_time()  # the machine may have other work
     history, counts = descend(model, batches, args, solves)
     spent = time.process_time() - start
@@ -104,7 +154,8 @@ def train(args: argparse.Namespace) -> tuple[nn.Module, training.History, dict]:
         model=args.model,
         train=digits.source,
         lr=args.lr,
-        recipe=f"Adam {args.lr:g}, one cycle, batches of {size}, width {WIDTH}",
+        recipe=f"Adam {args.lr:g}, one cycle, batches of {size}, "
+        + (f"{WIDTH} channels" if convolutional else f"width {WIDTH}"),
         bytes_saved=kept,
         processor_seconds=round(spent, 2),
         **counts,
@@ -142,7 +193,8 @@ def descend(
         losses.append(value.item())
         return value
 
-    fields = [part for part in model.modules() if isinstance(part, Field)]
+    kinds = (Field, ConvDynamics)
+    fields = [part for part in model.modules() if isinstance(part, kinds)]
     settings = dict(lr=args.lr, epochs=args.epochs)
     failed_at = None
     with measuring.counted_calls(*fields) as tally:

@@ -33,7 +33,7 @@ from tools.train_digits import misread
 
 BY = ("model", "seed", "epochs", "lr")
 WIDTH, TOLERANCE, MOST = 64, 1e-3, 100
-SIZE, CONV_SIZE = 50, 128  # of a batch, fully connected and convolutional
+SIZE, CONV_SIZE = 50, 32  # of a batch, fully connected and convolutional
 STRETCH = 50  # training steps to a mean of the counts
 
 

@@ -103,9 +103,19 @@ def cpu_seconds(thing: Callable[[], object]) -> float:
 def in_turn(
     rounds: int, *things: Callable[[], object], clock: Callable = cpu_seconds
 ) -> list[list[float]]:
-    """Seconds of each thing in each round, after one that does not count."""
-    turns = [[clock(thing) for thing in things] for _ in range(rounds + 1)]
-    return [list(times) for times in zip(*turns[1:])]
+    """Seconds of each thing in each round.
+
+    Each runs once before it is timed: it should not pay for the caches that the one before
+    has filled.
+    """
+    turns = []
+    for _ in range(rounds):
+        times = []
+        for thing in things:
+            thing()
+            times.append(clock(thing))
+        turns.append(times)
+    return [list(times) for times in zip(*turns)]
 
 
 def middle(times: list[float]) -> float:
@@ -170,6 +180,9 @@ def cost(rows: list[dict], name: str) -> dict:
 
 def compiled(rounds: int) -> list[dict]:
     """One step of dopri5 as it is, and compiled: there, and there and back."""
+    torch.compiler.config.force_disable_caches = (
+        True  # or a second run compiles nothing
+    )
     torch.manual_seed(0)
     f, y = MLPDynamics(2, (50,)), torch.randn(20, 2)
     t = torch.tensor(0.0)

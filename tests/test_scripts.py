@@ -265,6 +265,7 @@ def graph_cases() -> list[dict]:
                 energy=found.energy.tolist(),
             )
         )
+    return rows
 
 
 def driven_cases() -> list[dict]:
@@ -291,6 +292,7 @@ def driven_cases() -> list[dict]:
         )
     two = driven(readings=READINGS[:2], interpolation="natural cubic")
     assert two.solution().leak == 0
+    return rows
 
 
 def share_cases() -> list[dict]:

@@ -130,7 +130,6 @@ __all__ = [
     "reading_rows",
     "residual_sizes",
     "row_jacobians",
-    "rows_of",
     "smoothing_energy",
     "sparse_regression",
     "spectral_radius",

@@ -103,13 +103,16 @@ def test_the_record_has_three_seeds_of_every_model_by_one_recipe(names):
 
 
 def test_the_record_says_what_the_chapter_says_of_it():
-    wrong: dict[str, list[float]] = {name: [] for name in MODELS}
+    wrong: dict[str, list[float]] = {name: [] for name in MODELS + CONVOLUTIONAL}
     for row in records.results("equilibrium")["rows"]:
         if row["failed_at"] is None:
             wrong[row["model"]].append(1 - row["test_accuracy"])
     assert max(wrong["equilibrium"]) < min(wrong["odenet"] + wrong["one block"])
     assert max(wrong["equilibrium"]) > min(wrong["resnet"])  # level
     assert len(wrong["equilibrium, free"]) == 1 and len(wrong["equilibrium"]) == 3
+    conv = {name: wrong[f"conv {name}"] for name in ("odenet", "one block", "resnet")}
+    assert max(wrong["conv equilibrium"]) < min(wrong["conv no body"])
+    assert min(wrong["conv equilibrium"]) > max(max(errors) for errors in conv.values())
 
 
 def test_models_that_keep_no_steps_keep_alike_whatever_the_seed():

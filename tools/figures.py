@@ -38,6 +38,7 @@ TALL = {
     "step-explorer": "64rem",
     "train-explorer": "92rem",
     "digit-sampler": "68rem",
+    "path-explorer": "58rem",
 }
 INDEX = """\
 <!doctype html>

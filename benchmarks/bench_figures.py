@@ -247,7 +247,9 @@ MEASURE = """async ({ label, moves, between }) => {
   // There and back, so that no two moves in a row are to the same place.
   for (let i = 1; i <= moves; i++) {
     const at = (i * every) % (2 * positions);
-    const place = low + step * Math.min(at, 2 * positions - at);
+    let place = low + step * Math.min(at, 2 * positions - at);
+    const there = Math.abs(place - Number(slider.value)) < step / 2;
+    if (there) place += place > low ? -step : step;  // at a turn of the way
     times.figure.push(await move(slider, place));
     times.empty.push(await move(empty, i % 100));
   }

@@ -30,6 +30,7 @@ from course_lib.models.fields import (
     Ensemble,
     MLPDynamics,
     StackedLinear,
+    fully_connected,
 )
 from course_lib.models.fixed_points import (
     ITERATIONS,
@@ -120,6 +121,7 @@ __all__ = [
     "euler_log_density",
     "fashion_odenet",
     "fixed_point",
+    "fully_connected",
     "gradient_of",
     "graph_ode",
     "kuramoto",

@@ -15,7 +15,20 @@ __all__ = [
     "Ensemble",
     "MLPDynamics",
     "StackedLinear",
+    "fully_connected",
 ]
+
+
+def fully_connected(
+    widths: Sequence[int], activation: Callable = nn.Tanh
+) -> nn.Sequential:
+    """A fully connected network: linear layers from width to width, and between them
+    what `activation` makes.
+    """
+    layers = [
+        layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), activation())
+    ]
+    return nn.Sequential(*layers[:-1])
 
 
 class MLPDynamics(nn.Module):
@@ -40,13 +53,7 @@ class MLPDynamics(nn.Module):
     ):
         super().__init__()
         self.time = time
-        widths = [dim + time, *hidden, dim]
-        layers = [
-            layer
-            for i, o in pairwise(widths)
-            for layer in (nn.Linear(i, o), activation())
-        ]
-        self.net = nn.Sequential(*layers[:-1])
+        self.net = fully_connected([dim + time, *hidden, dim], activation)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, dim) -> (*, dim)
         """The derivative at y, and at t if the field has time."""

@@ -8,11 +8,11 @@ equivariant: number the nodes in another order, and the result comes in that ord
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.models.fields import fully_connected
 from course_lib.models.layers import NeuralODE
 from course_lib.solvers import check_whole
 
@@ -388,12 +388,7 @@ class PairFunction(nn.Module):
 
     def __init__(self, hidden: Sequence[int]):
         super().__init__()
-        layers = [
-            layer
-            for i, o in pairwise([2, *hidden, 1])
-            for layer in (nn.Linear(i, o), nn.Tanh())
-        ]
-        self.net = nn.Sequential(*layers[:-1])
+        self.net = fully_connected([2, *hidden, 1])
 
     def forward(self, angle: Tensor) -> Tensor:
         """The function at the angle."""

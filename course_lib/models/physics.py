@@ -11,10 +11,11 @@ momenta or velocities.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from course_lib.models.fields import fully_connected
 
 __all__ = [
     "HamiltonianField",
@@ -144,12 +145,7 @@ class ScalarNetwork(nn.Module):
         self, dim: int, hidden: Sequence[int], *, activation: Callable = nn.Tanh
     ):
         super().__init__()
-        layers = [
-            layer
-            for i, o in pairwise([dim, *hidden, 1])
-            for layer in (nn.Linear(i, o), activation())
-        ]
-        self.net = nn.Sequential(*layers[:-1])
+        self.net = fully_connected([dim, *hidden, 1], activation)
 
     def forward(self, y: Tensor) -> Tensor:
         """The number at y."""
@@ -251,13 +247,9 @@ class MechanicalLagrangian(nn.Module):
         super().__init__()
         self.n, self.smallest = n, smallest
         self.register_buffer("place", torch.tril_indices(n, n))
-        widths = [2 * n, *hidden, self.place.shape[1] + 1]
-        layers = [
-            layer
-            for i, o in pairwise(widths)
-            for layer in (nn.Linear(i, o), nn.Softplus())
-        ]
-        self.net = nn.Sequential(*layers[:-1])
+        self.net = fully_connected(
+            [2 * n, *hidden, self.place.shape[1] + 1], nn.Softplus
+        )
 
     def forward(self, y: Tensor) -> Tensor:  # (*, 2n) -> (*)
         """The Lagrangian at y."""

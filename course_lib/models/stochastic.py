@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from course_lib.models.fields import fully_connected
 
 __all__ = ["NeuralSDE", "euler_log_density"]
 
@@ -38,7 +39,7 @@ class NeuralSDE(nn.Module):
         super().__init__()
         self.period, self.least = period, least
         widths = [dim + 2 * (period is not None), *hidden, dim]
-        self.drift_net, self.diffusion_net = (_tanh_network(widths) for _ in range(2))
+        self.drift_net, self.diffusion_net = (fully_connected(widths) for _ in range(2))
 
     def drift(self, t: float | Tensor, y: Tensor) -> Tensor:
         """f, shape of y; t one number, or one for each row of y."""
@@ -55,13 +56,6 @@ class NeuralSDE(nn.Module):
         phase = 2 * math.pi / self.period * torch.as_tensor(t, dtype=y.dtype)
         phase = phase.expand(y.shape[:-1])[..., None]
         return torch.cat((y, phase.sin(), phase.cos()), dim=-1)
-
-
-def _tanh_network(widths: Sequence[int]) -> nn.Sequential:
-    layers = [
-        layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.Tanh())
-    ]
-    return nn.Sequential(*layers[:-1])
 
 
 def euler_log_density(

@@ -3,7 +3,7 @@ are asked for.
 
 A generator that has a state gives its numbers one after the other. Here a number is a
 function of where it belongs, so that a path can be asked at any time first. The page has
-the same function in ``widgets/page/chance.mjs``.
+the same function in ``widgets/page/brownian.mjs``.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ ORDER = (
     "solvers.events solvers.front solvers.leapfrog solvers.noise",
     "solvers.solve",
     "solvers.backward solvers.each",
+    "solvers.arrivals",
     "solvers.adjoint solvers.checkpoints solvers.interpolated",
     "solvers",
     "systems random_systems paths",

@@ -3,7 +3,8 @@
 `tableaus` holds the methods, `rosenbrock` one for stiff equations, `settings` how a
 solve is to go about it, `checks` what it is asked, `steps` one step and sequences of
 them, `solve` a whole solve; `jumps` and `events` are what a solve may meet on its way.
-`adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient. `each`
+`adjoint`, `interpolated` and `checkpoints` are three more ways to a gradient; `arrivals`
+is what reaches the second of them inside its steps. `each`
 solves a batch in which every sample has its own steps and times (see `front`), `leapfrog`
 mechanics without drift. `noise` solves equations with a Brownian path in them, whose
 numbers come from `chance`; `densities` moves the density of such paths. `in_jax` has the
@@ -11,9 +12,11 @@ explicit steps in JAX (imported by who has JAX).
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint
+from course_lib.solvers.arrivals import Arrivals
 from course_lib.solvers.backward import (
     AdjointDynamics,
     Quadrature,
+    carry_between,
     solve_back,
     sweep_back,
 )
@@ -95,6 +98,7 @@ __all__ = [
     "AdjointDynamics",
     "AdjointSolve",
     "AlongThePath",
+    "Arrivals",
     "BrownianPath",
     "ButcherTableau",
     "CheckpointedSolve",
@@ -116,6 +120,7 @@ __all__ = [
     "advance",
     "as_times",
     "at_event",
+    "carry_between",
     "check_positive",
     "check_whole",
     "euler_maruyama_step",

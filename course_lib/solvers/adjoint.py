@@ -84,6 +84,9 @@ def odeint_adjoint(
     (optimise, then discretise), not the gradient of the numbers computed. The two meet
     as the tolerances shrink.
 
+    The way back starts anew at every requested time, from the solution that was kept, and
+    pays some seven evaluations for each: for many times see `odeint_interpolated`.
+
     The tolerance of λ is relative to the largest entry of the gradient that arrives: a
     loss times 1000, or a mean in place of a sum, has its gradient to the same digits.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isfinite, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ __all__ = [
     "CheckedQuadrature",
     "Quadrature",
     "adjoint_plan",
+    "carry_between",
     "gradients_back",
     "last_slope",
     "solve_back",
@@ -203,13 +204,13 @@ class AdjointDynamics:
     def __call__(self, t: float, z: Tensor) -> Tensor:
         """dz/dt at (t, z), shape (2, *state), and v handed on."""
         self.quadrature.latest = []  # no longer needed: make room
-        dz, v = self._derivatives(t, z)
+        dz, v = self.derivatives(t, z)
         self.quadrature.add(v)
         return dz
 
     def slope(self, t: float, z: Tensor) -> Tensor:
         """dz/dt at (t, z) for a first guess of the step, which is no stage."""
-        return self._derivatives(t, z)[0]
+        return self.derivatives(t, z)[0]
 
     def state(self, y: Tensor, lam: Tensor) -> Tensor:
         """The state of its two parts."""
@@ -219,7 +220,8 @@ class AdjointDynamics:
         """λ of a state."""
         return z[1]
 
-    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """dz/dt and v at (t, z), with nothing handed on."""
         dy, dlam, v = self.pullback(t, *z.unbind())
         return torch.stack((dy, dlam)), v
 
@@ -264,6 +266,31 @@ def last_slope(field: GuardedField, step: Step, settings: Settings) -> Tensor:
     return f(step.t_next, step.y_next)
 
 
+def carry_between(
+    flow: AdjointDynamics,
+    moments: Sequence[float],
+    ys: Tensor,
+    grads: Tensor,
+    settings: Settings,
+) -> Tensor:
+    """λ at the first time, by one solve after the other between adjacent times.
+
+    Parameters
+    ----------
+    flow : AdjointDynamics
+    moments : sequence of n floats
+    ys, grads : Tensor, shape (n, *state), the solution then and what arrives there
+    settings : Settings
+    """
+    lam, h, taken = torch.zeros_like(ys[0]), None, 0
+    for i in reversed(range(1, len(moments))):
+        lam = lam + grads[i]  # λ jumps at every observation
+        ends, z = (moments[i], moments[i - 1]), flow.state(ys[i], lam)
+        z, h, taken = solve_back(flow, ends, z, settings, h=h, taken=taken)
+        lam = flow.lam(z)
+    return lam
+
+
 def _opening_check(there: ForwardPass, last_dy: Tensor, ys: Tensor, t: Tensor):
     """What the first call of f on the way back has to stand."""
 
@@ -274,7 +301,13 @@ def _opening_check(there: ForwardPass, last_dy: Tensor, ys: Tensor, t: Tensor):
     return partial(there.check, expected=last_dy, floor=slowest)
 
 
-def gradients_back(ctx, dynamics: Callable, saved: Sequence[Tensor], grad_ys: Tensor):
+def gradients_back(
+    ctx,
+    dynamics: Callable,
+    saved: Sequence[Tensor],
+    grad_ys: Tensor,
+    carry: Callable = carry_between,
+):
     """What `backward` returns for f, plan, t, y0 and the parameters.
 
     Parameters
@@ -284,6 +317,7 @@ def gradients_back(ctx, dynamics: Callable, saved: Sequence[Tensor], grad_ys: Te
         a quadrature
     saved : t, ys, f where the solve ended, and the parameters
     grad_ys : Tensor, ∂L/∂ys
+    carry : callable, as `sweep_back` takes it
     """
     t, ys, last_dy, *params = saved
     free = [p for p in params if p.requires_grad]  # one may be frozen by now
@@ -292,7 +326,9 @@ def gradients_back(ctx, dynamics: Callable, saved: Sequence[Tensor], grad_ys: Te
     flow = dynamics(ctx.there.field(), ys[0], free, quadrature)
     flow.opening = _opening_check(ctx.there, last_dy, ys, t)
     wants_t = ctx.needs_input_grad[2]
-    grad_t, grad_y0 = sweep_back(flow, t, ys, grad_ys, ctx.plan.backward, wants_t)
+    grad_t, grad_y0 = sweep_back(
+        flow, t, ys, grad_ys, ctx.plan.backward, wants_t, carry
+    )
     found = iter(quadrature.total)
     grads = [next(found) if p.requires_grad else None for p in params]
     return None, None, grad_t, grad_y0, *grads
@@ -305,6 +341,7 @@ def sweep_back(
     grad_ys: Tensor,
     settings: Settings,
     wants_t: bool,
+    carry: Callable[..., Tensor] = carry_between,
 ) -> tuple[Tensor | None, Tensor]:
     """∂L/∂t and ∂L/∂y0, from the last observation back to the first; ∂L/∂θ is then in
     the quadrature of `flow`.
@@ -316,28 +353,31 @@ def sweep_back(
     ys, grad_ys : Tensor, shape (n, *state), the solution at t and ∂L/∂ys
     settings : Settings
     wants_t : bool, whether ∂L/∂t is wanted
+    carry : callable, how λ gets from the last time to the first: `carry_between`, or
+        `course_lib.solvers.arrivals.carry_across`
 
     Returns
     -------
     grad_t : Tensor, shape (n,), or None
     grad_y0 : Tensor, shape (*state)
     """
-    moments, size = t.tolist(), _size(grad_ys)
-    grad_t = torch.zeros_like(t) if wants_t else None
-    lam, h, taken = torch.zeros_like(ys[0]), None, 0
-    for i in reversed(range(1, len(moments))):
-        lam = lam + grad_ys[i] / size  # λ jumps at every observation
-        if grad_t is not None:
-            grad_t[i] = (grad_ys[i] * flow.f(moments[i], ys[i])).sum()
-        ends, z = (moments[i], moments[i - 1]), flow.state(ys[i], lam)
-        z, h, taken = solve_back(flow, ends, z, settings, h=h, taken=taken)
-        lam = flow.lam(z)
-    lam = lam * size
-    if grad_t is not None and len(moments) > 1:
-        grad_t[0] = -(lam * flow.f(moments[0], ys[0])).sum()
+    size = _size(grad_ys)
+    lam = carry(flow, t.tolist(), ys, grad_ys / size, settings) * size
     for total in flow.quadrature.total:
         total.mul_(size)
+    grad_t = _times_gradient(flow.f, t, ys, grad_ys, lam) if wants_t else None
     return grad_t, lam + grad_ys[0]
+
+
+def _times_gradient(f, t, ys, grad_ys, lam) -> Tensor:
+    """∂L/∂t, where λ has reached the first time."""
+    grad_t = torch.zeros_like(t)
+    moments = t.tolist()
+    for i in range(1, len(moments)):
+        grad_t[i] = (grad_ys[i] * f(moments[i], ys[i])).sum()
+    if len(moments) > 1:
+        grad_t[0] = -(lam * f(moments[0], ys[0])).sum()
+    return grad_t
 
 
 def _size(grad_ys: Tensor) -> float:
@@ -362,6 +402,7 @@ def solve_back(
     *,
     h: float | None = None,
     taken: int = 0,
+    arrivals: Any = None,
 ) -> tuple[Tensor, float | None, int]:
     """Carry z, that is (y, λ), from one observation back to the one before, and the
     θ-integral of `flow` with it.
@@ -376,6 +417,8 @@ def solve_back(
         The step to try first.
     taken : int
         Attempts of the `max_steps` allowed that are gone already.
+    arrivals : Arrivals, optional
+        What arrives at the observations that the steps pass.
 
     Returns
     -------
@@ -386,8 +429,10 @@ def solve_back(
     try:
         for piece in stretches(*ends, settings.jumps):
             h = h if piece[0] == ends[0] else None  # after a jump f is another one
-            for step in _steps_back(flow, piece, z, settings, h, taken):
+            for step in _steps_back(flow, piece, z, settings, h, taken, arrivals):
                 flow.quadrature.accept(to_float(step.h))
+                if arrivals is not None:
+                    arrivals.accept()
                 taken += 1 + step.rejected
             z, h = step.y_next, step.h_next
     except SolverError as error:
@@ -399,7 +444,7 @@ def solve_back(
     return z, h, taken
 
 
-def _steps_back(flow, ends, z, settings, h, taken) -> Iterator[Step]:
+def _steps_back(flow, ends, z, settings, h, taken, arrivals) -> Iterator[Step]:
     """The steps of a backward solve from one time to another, f smooth between."""
     t, t_end = ends
     dynamics = one_sided(flow, ends, settings.jumps, z.dtype)
@@ -413,6 +458,7 @@ def _steps_back(flow, ends, z, settings, h, taken) -> Iterator[Step]:
     also = None
     if isinstance(flow.quadrature, CheckedQuadrature):
         also = partial(flow.quadrature.error_ratio, settings=settings)
+    more = dict(also=also, arriving=arrivals)
     return adaptive_steps(
-        dynamics, t, z, t_end, settings, k1=k1, h=h, taken=taken, also=also
+        dynamics, t, z, t_end, settings, k1=k1, h=h, taken=taken, **more
     )

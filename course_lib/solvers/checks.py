@@ -10,7 +10,9 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import isfinite
+from operator import eq, gt, lt
 
 import torch
 from torch import Tensor, nn
@@ -300,15 +302,17 @@ def check_times(t: Tensor | Sequence[float]) -> Tensor:
             "t must be 1-D with at least one time (two to integrate), got shape "
             f"{tuple(t.shape)}"
         )
-    gaps = t.detach().diff()
-    # An interval of no length, as SciPy takes it: the solution is y0 all along.
-    monotone = (gaps > 0).all() or (gaps < 0).all() or (gaps == 0).all()
-    if not (monotone and torch.isfinite(t.detach()).all()):
+    moments = t.detach().tolist()
+    # Equal times, an interval of no length as SciPy takes it: the solution is y0 there.
+    monotone = any(
+        all(compare(a, b) for a, b in pairwise(moments)) for compare in (lt, gt, eq)
+    )
+    if not (monotone and isfinite(moments[0]) and isfinite(moments[-1])):
         raise ValueError(
             "t must be finite and strictly increasing or strictly decreasing, got "
             f"{_abbreviated(t)}; sort it and remove repeated times (torch.unique)"
         )
-    if len(t) > 1 and wants_gradient(t) and t[0] == t[-1]:
+    if len(t) > 1 and moments[0] == moments[-1] and wants_gradient(t):
         raise ValueError(
             f"t is {_abbreviated(t)}, an interval of no length, in which times get no "
             "gradient: use t.detach(), or times that differ"

@@ -24,6 +24,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from course_lib.solvers.arrivals import carry_across
 from course_lib.solvers.backward import (
     AdjointDynamics,
     adjoint_plan,
@@ -81,6 +82,9 @@ def odeint_interpolated(
 
     Notes
     -----
+    The number of requested times hardly matters: a step of λ that passes some costs about
+    twice as many products as one that passes none (see `course_lib.solvers.arrivals`).
+
     The forward pass keeps a polynomial for each step, of at most five states for
     'dopri5', where `odeint` keeps what six evaluations of f leave behind and
     `odeint_adjoint` nothing.
@@ -118,7 +122,8 @@ class InterpolatedSolve(torch.autograd.Function):
         t, ys, last_dy = ctx.saved_tensors[:3]
         path = Path(ctx.ends, ctx.saved_tensors[3:n], ys[-1])
         saved = (t, ys, last_dy, *ctx.saved_tensors[n:])
-        return gradients_back(ctx, partial(AlongThePath, path), saved, grad_ys)
+        dynamics = partial(AlongThePath, path)
+        return gradients_back(ctx, dynamics, saved, grad_ys, carry_across)
 
 
 def polynomial(step: Step, f: GuardedField, settings: Settings) -> Tensor:
@@ -181,6 +186,7 @@ class AlongThePath(AdjointDynamics):
         """λ of a state."""
         return z
 
-    def _derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def derivatives(self, t: float, z: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """dλ/dt and v at (t, λ), with nothing handed on."""
         _, dlam, v = self.pullback(t, self.path(to_float(t)), z)
         return dlam, v

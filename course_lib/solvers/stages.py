@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,30 +12,36 @@ __all__ = ["advance", "weighted_sum", "weighted_sums"]
 
 def weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     """Σ w_i k_i, without the zero weights (there is at least one that is not zero)."""
-    (w, first), *others = [(w, k) for w, k in zip(weights, stages) if w != 0.0]
-    return _plus(w * first, others)
+    return _plus(None, 1.0, weights, stages)
 
 
 def advance(
     y: Tensor, h: float | Tensor, weights: Sequence[float], stages: Sequence[Tensor]
 ) -> Tensor:
     """y + h Σ w_i k_i."""
-    if not isinstance(h, float) and h.ndim:  # each sample's own, without gradient
-        return torch.addcmul(y, h.to(y.dtype), weighted_sum(weights, stages))
-    size = h if isinstance(h, float) else h.item()
-    (w, first), *others = [(size * w, k) for w, k in zip(weights, stages) if w != 0.0]
-    y_next = _plus(y.add(first, alpha=w), others)
     if isinstance(h, float):
-        return y_next
+        return _plus(y, h, weights, stages)
+    if h.ndim:  # each sample's own, without gradient
+        return torch.addcmul(y, h.to(y.dtype), weighted_sum(weights, stages))
     # The number as above, and a zero that carries the gradient of h.
+    y_next = _plus(y, h.item(), weights, stages)
     return y_next + (h - h.detach()).to(y) * weighted_sum(weights, stages)
 
 
-def _plus(total: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """The total, which is the caller's own, and w_i k_i one after the other."""
-    add = Tensor.add if torch.is_grad_enabled() else Tensor.add_
-    for w, k in terms:
-        total = add(total, k, alpha=w)
+def _plus(
+    y: Tensor | None, h: float, weights: Sequence[float], stages: Sequence[Tensor]
+) -> Tensor:
+    """y, if there is one, and h w_i k_i one after the other, in one new tensor where no
+    gradient is to go through the sums.
+    """
+    add: Callable = Tensor.add
+    total = y
+    for w, k in zip(weights, stages):
+        if w == 0.0:
+            continue
+        total = k * (h * w) if total is None else add(total, k, alpha=h * w)
+        if total is not y and not torch.is_grad_enabled():
+            add = Tensor.add_
     return total
 
 

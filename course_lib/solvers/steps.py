@@ -211,11 +211,13 @@ def adaptive_steps(
     taken: int = 0,
     also: Callable[[float], float] | None = None,
     clock: Callable[[float], float | Tensor] = float,
+    arriving: Callable[..., tuple[Tensor, Tensor]] | None = None,
 ) -> Iterator[Step]:
     """Steps from t to exactly t_end, each as long as its error estimate allows.
 
     `k1` is f(t, y), `h` the size to try first, `taken` the attempts that are gone, `also(h)`
-    the error over tolerance of what is not in y, `clock(t)` t with its gradient.
+    the error over tolerance of what is not in y, `clock(t)` t with its gradient,
+    `arriving(t, t_next, y, k1)` y and k1 as the attempt to reach t_next is to start.
 
     References
     ----------
@@ -232,6 +234,8 @@ def adaptive_steps(
         size = left if last else h
         step = sign * size
         t_next = t_end if last else t + step
+        if arriving is not None:
+            y, start = arriving(t, t_next, y, start)
         y_next, stages = take_step(f, clock(t), y, step, tableau, start)
         ratio = _error_ratio(size, stages, y, y_next, settings, also)
         if ratio <= 1.0 and all_finite(y_next):
@@ -334,6 +338,8 @@ def _rms(x: Tensor, parts: int | tuple[int, ...]) -> float:
     """The largest root mean square over the blocks of x: how many, or the size of each."""
     if not x.numel():
         return 0.0
+    if parts == 1:
+        return torch.linalg.vector_norm(x).item() / sqrt(x.numel())
     if not isinstance(parts, int):
         return reduce(_larger, (_rms(part, 1) for part in x.reshape(-1).split(parts)))
     blocks = x.reshape(parts, -1)

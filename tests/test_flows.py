@@ -195,6 +195,14 @@ def test_direct_and_adjoint_gradients_of_the_likelihood_meet():
         torch.testing.assert_close(direct, adjoint, rtol=1e-5, atol=1e-6)
 
 
+def test_the_trace_of_a_start_that_wants_a_gradient_is_right_without_gradients_too():
+    torch.manual_seed(0)
+    field = DensityDynamics(MLPDynamics(2, (16,)).double())
+    start, t = torch.randn(5, 3).double().requires_grad_(), torch.tensor(0.0).double()
+    with torch.no_grad():
+        assert torch.equal(field(t, start), field(t, start.clone()))
+
+
 def test_a_solver_that_returns_no_states_is_refused():
     flow = ContinuousFlow(field(), odeint=solve)
     for use in (flow, flow.log_prob):

@@ -76,8 +76,10 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
             "use torch.no_grad()"
         )
     keep = torch.is_grad_enabled()
+    # A view of a leaf that was made under no_grad says that it requires a gradient, and
+    # gets none: there y is taken out of whatever it is part of.
     with torch.enable_grad():
-        y = y if y.requires_grad else y.detach().requires_grad_()
+        y = y if keep and y.requires_grad else y.detach().requires_grad_()
         dy = f(t, y)
 
     def pull(v: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ EXECUTED := $(patsubst chapters/%,_build/executed/%,$(LONGEST) $(filter-out $(LO
 EXECUTED += _build/executed/playground.ipynb
 PACKAGE  := $(shell find course_lib -type f ! -path '*/__pycache__/*' ! -path 'course_lib/bundled/results/*')
 PAGES    := _config.yml _toc.yml _chapters.yml intro.md teaching.md references.md references.bib $(shell find assets templates reference -type f)
+# Whatever can be run but gpu, which needs one: python -m benchmarks.gpu
+BENCHES  := $(filter-out gpu,$(basename $(notdir $(shell grep -l __main__ benchmarks/*.py))))
 READING  := $(addprefix tools/,reading.py chapters.py drawing.py landing.py numbering.py practice.py gallery.py checks.py)
 
 .DEFAULT_GOAL := help
@@ -53,9 +55,8 @@ tidy: $(READY) $(TOOLS)  ## format everything, strip outputs from the notebooks
 	@$(PY) -m ruff check -q --fix . ; $(PY) -m ruff format -q .
 	@$(if $(NPM),npm run --silent tidy)
 
-bench: .venv/browser  ## race against torchdiffeq, measure memory and figures, into bundled/results/
-	@failed=0; for file in benchmarks/bench_*.py; do \
-	    $(PY) -m benchmarks.$$(basename $$file .py) || failed=1; done; exit $$failed
+bench: .venv/browser  ## race the solvers, measure growth, memory and figures, into bundled/results/
+	@failed=0; for name in $(BENCHES); do $(PY) -m benchmarks.$$name || failed=1; done; exit $$failed
 
 teach: book $(if $(NPM),node_modules/.ready)  ## slides and notebooks without solutions, into _build/teach
 	@$(PY) -m tools.blanks _build/teach/blanks

@@ -32,6 +32,7 @@ __all__ = [
     "add_row",
     "load_model",
     "made",
+    "print_rows",
     "report",
     "results",
     "save_model",
@@ -140,11 +141,16 @@ def report(name: str, rows: list[dict], **about) -> None:
     """Print the rows of a benchmark as a table, and write them to the results `name`,
     with how they were made and what `about` adds.
     """
+    print_rows(rows)
+    save_results(name, made=made(**about), rows=rows)
+
+
+def print_rows(rows: list[dict]) -> None:
+    """Print rows as a table, with the columns of the first."""
     lines = [list(rows[0]), *([_text(row[key]) for key in rows[0]] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)))
-    save_results(name, made=made(**about), rows=rows)
 
 
 def _text(value: object) -> str:

@@ -1,17 +1,150 @@
-"""The benchmark of the figures: what is above its limit is named."""
+"""The benchmarks: what they count is right, a quick race has all its numbers, and what is
+above its limit is named.
+"""
 
-from benchmarks.bench_figures import missed, row
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.bench_figures import missed
+from benchmarks.bench_figures import row as figure_row
+from benchmarks.limits import MODES, Counts, counted_products, limit
+from benchmarks.peers import (
+    IN_TORCH,
+    Entry,
+    forward_once,
+    gradient,
+    gradient_once,
+    in_scipy,
+    in_torch,
+)
+from benchmarks.peers_in_jax import array, in_jax, known, loss_of, translated, wide
+from benchmarks.solvers import exact, quartiles, race, row
+from benchmarks.workloads import TASKS, density, predators, small_mlp
+from course_lib.measuring import counted_calls, relative_error
+from course_lib.solvers import solve
+
+COLUMNS = {
+    *("case", "mode", "peer", "ms", "q1", "q3", "ratio", "overhead", "limit ms"),
+    *("nfe", "nfe back", "vjps", "compile s", "error", "tolerance"),
+}
 
 
 def test_a_row_above_its_limit_is_named_and_no_other():
     rows = [
-        row("slow", p95=53.1, empty=12.0, most=33),
-        row("quick", p95=32.9, empty=12.0, most=33),
-        row("heavy", size=1_000_001, largest=1_000_000),
-        row("light", size=1_000_000, largest=1_000_000),
-        row("unlimited", size=10**9),
+        figure_row("slow", p95=53.1, empty=12.0, most=33),
+        figure_row("quick", p95=32.9, empty=12.0, most=33),
+        figure_row("heavy", size=1_000_001, largest=1_000_000),
+        figure_row("light", size=1_000_000, largest=1_000_000),
+        figure_row("unlimited", size=10**9),
     ]
     assert missed(rows) == [
         "slow: 53.1, limit ms 33",
         "heavy: 1,000,001, limit bytes 1,000,000",
     ]
+
+
+# --- the race of the solvers ------------------------------------------------------------
+
+
+def test_a_quick_race_gives_every_number_for_all_who_take_part():
+    task = small_mlp()
+    field = [
+        in_torch(task, who, mode) for who, modes in IN_TORCH.items() for mode in modes
+    ]
+    rows = race("small", task, [*field, in_jax(task, "forward")], rounds=2)
+    assert all(set(found) == COLUMNS for found in rows)
+    modes = [found["mode"] for found in rows]
+    assert modes == sorted(modes, key=MODES.index)
+    assert {found["peer"] for found in rows} == {*IN_TORCH, "diffrax"}
+    for found in rows:
+        assert 0 < found["q1"] <= found["ms"] <= found["q3"]
+        assert found["nfe"] > 10 and found["error"] < 100 * found["tolerance"]
+        assert found["peer"] != "torchdiffeq" or found["ratio"] == 1
+
+
+def test_ratio_and_overhead_are_medians_of_what_was_measured_in_one_round():
+    entry = Entry("course", "forward", print, print, Counts(7), print)
+    found = row(entry, [2.0, 4.0, 9.0], alone=[1.0, 4.0, 3.0], theirs=[4.0, 4.0, 9.0])
+    assert found["overhead"] == 2  # of 2, 1 and 3
+    assert found["ratio"] == 1  # of 2, 1 and 1
+    assert (found["ms"], found["limit ms"], found["nfe"]) == (4000, 3000, 7)
+
+
+def test_quartiles_of_one_round_are_that_round():
+    assert quartiles([3.0]) == (3, 3, 3)
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2, 3, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_limit_evaluates_as_often_as_the_solve_it_is_for(mode):
+    entry = in_torch(task := small_mlp(), "course", mode)
+    with counted_calls(task.field) as tally:
+        entry.run()
+        solved = tally.reset()
+        entry.limit()
+    assert solved == tally.calls == entry.counts.nfe + entry.counts.nfe_back
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_limit_has_as_many_products_as_it_says(mode):
+    task, counts = small_mlp(), Counts(5, 4, 3)
+    with counted_products(task.field) as products:
+        limit(task, mode, counts)()
+    assert products.calls == (0 if mode == "forward" else 3)
+
+
+def test_the_direct_gradient_pulls_back_through_what_was_accepted_only():
+    task = predators()
+    task.tolerances = dict(rtol=1e-4, atol=1e-4)
+    counts = in_torch(task, "course", "direct").counts
+    with torch.no_grad():
+        found = solve(task.field, task.y0, task.t, **task.tolerances)
+    assert found.nfe == counts.nfe and found.rejected > 0
+    assert counts.vjps <= 6 * found.accepted + 1 and counts.nfe_back == 0
+
+
+def test_every_gradient_of_every_peer_is_that_of_the_tight_reference():
+    task = small_mlp()
+    truth = exact(task)
+    for peer, modes in IN_TORCH.items():
+        for mode, solver in modes.items():
+            if mode == "forward":
+                found = forward_once(task, solver).flatten()
+            else:
+                gradient_once(task, solver)
+                found = gradient(task)
+            error = relative_error(found, truth[mode != "forward"])
+            assert error < 5e-4, (peer, mode)
+
+
+@pytest.mark.parametrize("make", [small_mlp, density, predators])
+def test_field_and_loss_of_a_task_in_jax_are_those_in_pytorch(make):
+    task = make()
+    assert known(task)
+    with wide(task)():
+        f, theta = translated(task)
+        dy = np.asarray(f(0.0, array(task.y0), theta))
+        loss = float(loss_of(task)(array(task.y0)[None]))
+    expected = task.field(task.t[0], task.y0).detach()
+    assert torch.allclose(torch.tensor(dy), expected, rtol=1e-4, atol=1e-5)
+    assert loss == pytest.approx(task.loss(task.y0[None]).item(), rel=1e-5)
+
+
+def test_scipy_solves_lotka_volterra_as_the_others_do():
+    task = predators()
+    task.tolerances = dict(rtol=1e-6, atol=1e-6)
+    assert (
+        relative_error(in_scipy(task, task.field).outcome(), exact(task)[False]) < 1e-4
+    )
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_answers_the_same_every_time_and_in_float64(name):
+    make, rounds = TASKS[name]
+    task = make()
+    precise = make().double()
+    solver = IN_TORCH["course"]["forward"]
+    first, again, double = (forward_once(x, solver) for x in (task, task, precise))
+    assert rounds > 0 and torch.equal(first, again)
+    assert relative_error(first, double) < 0.05

@@ -169,19 +169,3 @@ def in_scipy(task: Task, field: LotkaVolterra) -> Entry:
         return torch.from_numpy(run().y.T[1:].flatten())
 
     return Entry("SciPy", "forward", run, outcome, Counts(nfe), alone)
-
-
-def entries(task: Task) -> list[Entry]:
-    """All who can do the task, with every gradient they have; equal gradients side by
-    side.
-    """
-    from benchmarks.peers_in_jax import in_jax, known
-
-    found = [
-        in_torch(task, peer, mode) for peer, modes in IN_TORCH.items() for mode in modes
-    ]
-    if isinstance(task.field, LotkaVolterra):
-        found.append(in_scipy(task, task.field))
-    if known(task):
-        found += [in_jax(task, mode) for mode in ("forward", "direct", "adjoint")]
-    return found

@@ -98,66 +98,82 @@ def loss_of(task: Task) -> Callable:
 # --- the solvers ----------------------------------------------------------------------
 
 
-def by_diffrax(f: Callable, task: Task, mode: str) -> Callable:
-    """``solve(y0, θ) -> (ys after the start, steps tried)``."""
-    ts, (rtol, atol) = array(task.t), task.tolerances.values()
-    back: diffrax.AbstractAdjoint = diffrax.RecursiveCheckpointAdjoint()
-    if mode == "adjoint":
-        norm = diffrax.adjoint_rms_seminorm
-        control = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
-        back = diffrax.BacksolveAdjoint(stepsize_controller=control)
+def by_diffrax(f, y0, theta, ts, *, rtol: float, atol: float, back=None):
+    """Solve by diffrax: ys, as `odeint` gives them, and how often f was evaluated."""
+    found = diffrax.diffeqsolve(
+        diffrax.ODETerm(f),
+        diffrax.Dopri5(),
+        ts[0],
+        ts[-1],
+        None,
+        y0,
+        theta,
+        saveat=diffrax.SaveAt(ts=ts),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
+        adjoint=back or diffrax.RecursiveCheckpointAdjoint(),
+    )
+    # An evaluation at the start, two for the first step, and six for every attempt.
+    return found.ys, 3 + 6 * found.stats["num_steps"]
+
+
+def by_diffrax_back(f, y0, theta, ts, *, rtol: float, atol: float):
+    """The same, with the adjoint equation for the gradient."""
+    norm = diffrax.adjoint_rms_seminorm
+    control = diffrax.PIDController(rtol=rtol, atol=atol, norm=norm)
+    back = diffrax.BacksolveAdjoint(stepsize_controller=control)
+    return by_diffrax(f, y0, theta, ts, rtol=rtol, atol=atol, back=back)
+
+
+IN_JAX: dict[str, dict[str, Callable]] = {
+    "diffrax": {
+        "forward": by_diffrax,
+        "direct": by_diffrax,
+        "adjoint": by_diffrax_back,
+    },
+}
+
+
+def compiled(task: Task, solver: Callable, mode: str, y0, theta, f) -> Callable:
+    """The task, compiled: a function of y0 and θ that gives the solution after the
+    start, or the gradient, and how often f was evaluated.
+    """
+    ts, loss = array(task.t), loss_of(task)
 
     def solve(y0, theta):
-        found = diffrax.diffeqsolve(
-            diffrax.ODETerm(f),
-            diffrax.Dopri5(),
-            ts[0],
-            ts[-1],
-            None,
-            y0,
-            theta,
-            saveat=diffrax.SaveAt(ts=ts),
-            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol),
-            adjoint=back,
-        )
-        return found.ys[1:], found.stats["num_steps"]
+        ys, nfe = solver(f, y0, theta, ts, **task.tolerances)
+        return ys[1:], nfe
 
-    return solve
+    def lost(y0, theta):
+        ys, nfe = solve(y0, theta)
+        return loss(ys), nfe
+
+    whole = solve if mode == "forward" else jax.grad(lost, (0, 1), has_aux=True)
+    return jax.jit(whole).lower(y0, theta).compile()
 
 
-def in_jax(task: Task, mode: str) -> Entry:
-    """Enter diffrax, compiled; the solver of the course for JAX has its place here too."""
-    context = wide(task)
+def in_jax(task: Task, peer: str, mode: str) -> Entry:
+    """Enter a solver for JAX."""
+    context, solver = wide(task), IN_JAX[peer][mode]
     with context():
         f, theta = translated(task)
-        solve, loss, y0 = by_diffrax(f, task, mode), loss_of(task), array(task.y0)
-        whole = solve
-        if mode != "forward":
-
-            def lost(y0, theta):
-                ys, steps = solve(y0, theta)
-                return loss(ys), steps
-
-            whole = jax.grad(lost, (0, 1), has_aux=True)
-        start = time.perf_counter()
-        compiled = jax.jit(whole).lower(y0, theta).compile()
-        compile_s = time.perf_counter() - start
+        y0 = array(task.y0)
+        start = time.process_time()
+        program = compiled(task, solver, mode, y0, theta, f)
+        compile_s = time.process_time() - start
 
     def run():
         with context():
-            return jax.block_until_ready(compiled(y0, theta))
+            return jax.block_until_ready(program(y0, theta))
 
     def outcome() -> Tensor:
         leaves = jax.tree.leaves(run()[0])
         return torch.cat([torch.tensor(np.asarray(x)).flatten() for x in leaves])
 
-    # An evaluation at the start, two for the first step, and six for every attempt.
-    nfe = 3 + 6 * int(run()[1])
-    if mode != "forward":
-        counts = Counts(nfe, None, None)
-        return Entry("diffrax", mode, run, outcome, counts, None, compile_s)
-    alone = evaluations(f, y0, theta, nfe, context)
-    return Entry("diffrax", mode, run, outcome, Counts(nfe), alone, compile_s)
+    nfe = int(run()[1])
+    counts, alone = Counts(nfe, None, None), None
+    if mode == "forward":
+        counts, alone = Counts(nfe), evaluations(f, y0, theta, nfe, context)
+    return Entry(peer, mode, run, outcome, counts, alone, compile_s)
 
 
 def wide(task: Task) -> Callable:
@@ -176,10 +192,10 @@ def evaluations(f, y0, theta, nfe: int, context: Callable) -> Callable[[], objec
         return jax.lax.fori_loop(0, nfe, lambda i, y: f(0.0, y, theta), y)
 
     with context():
-        compiled = jax.jit(loop).lower(y0, theta).compile()
+        program = jax.jit(loop).lower(y0, theta).compile()
 
     def run():
         with context():
-            return jax.block_until_ready(compiled(y0, theta))
+            return jax.block_until_ready(program(y0, theta))
 
     return run

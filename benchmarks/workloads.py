@@ -47,7 +47,7 @@ class Task(nn.Module):
         super().__init__()
         self.field, self.y0 = field, nn.Parameter(y0)
         self.register_buffer("t", torch.as_tensor(t, dtype=y0.dtype))
-        self.tolerances = dict(rtol=rtol, atol=atol)
+        self.tolerances: dict = dict(rtol=rtol, atol=atol)
 
     def forward(self, solver: Solver) -> Tensor:
         """The solution by ``solver(f, y0, t, rtol=…, atol=…) -> ys`` after the start."""

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu
 from benchmarks.bench_figures import missed
 from benchmarks.bench_figures import row as figure_row
+from benchmarks.growth import peak_bytes, slope, with_steps
 from benchmarks.limits import MODES, Counts, counted_products, limit
 from benchmarks.peers import (
     IN_TORCH,
@@ -52,7 +54,7 @@ def test_a_quick_race_gives_every_number_for_all_who_take_part():
     field = [
         in_torch(task, who, mode) for who, modes in IN_TORCH.items() for mode in modes
     ]
-    rows = race("small", task, [*field, in_jax(task, "forward")], rounds=2)
+    rows = race("small", task, [*field, in_jax(task, "diffrax", "forward")], rounds=2)
     assert all(set(found) == COLUMNS for found in rows)
     modes = [found["mode"] for found in rows]
     assert modes == sorted(modes, key=MODES.index)
@@ -148,3 +150,47 @@ def test_a_task_answers_the_same_every_time_and_in_float64(name):
     first, again, double = (forward_once(x, solver) for x in (task, task, precise))
     assert rounds > 0 and torch.equal(first, again)
     assert relative_error(first, double) < 0.05
+
+
+# --- growth -----------------------------------------------------------------------------
+
+
+def test_a_slope_is_the_exponent_of_the_last_decade():
+    assert slope([1, 10, 100], [7.0, 2.0, 200.0]) == pytest.approx(2)
+
+
+def test_peak_bytes_are_those_of_what_is_alive_at_once():
+    def hundred_in_turn():
+        for _ in range(100):
+            torch.ones(1000)
+
+    def hundred_together():
+        return [torch.ones(1000) for _ in range(100)]
+
+    def hundred_views():
+        return torch.ones(1000).expand(100, 1000)
+
+    assert 4_000 <= peak_bytes(hundred_in_turn) <= 8_000
+    assert peak_bytes(hundred_together) == 400_000
+    assert peak_bytes(hundred_views) == 4_000
+
+
+def test_the_adjoint_lives_in_the_same_memory_whatever_the_steps():
+    few, many = (peak_bytes(with_steps("adjoint", n, "euler")) for n in (10, 100))
+    assert few == many
+
+
+def test_the_interpolated_gradient_keeps_a_polynomial_a_step_and_no_graph():
+    peaks = [peak_bytes(with_steps("interpolated", n, "euler")) for n in (50, 100)]
+    cubic = 4 * 20 * 2 * 4  # coefficients, rows, components, bytes
+    assert cubic <= (peaks[1] - peaks[0]) / 50 < 1.1 * cubic
+
+
+# --- a GPU ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_without_a_gpu_the_benchmark_of_the_gpu_says_so(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu"])
+    with pytest.raises(SystemExit, match="needs a GPU"):
+        gpu.main()

@@ -64,7 +64,7 @@ class LiveBytes(TorchDispatchMode):
         old = {x.untyped_storage()._cdata for x in tensors((args, kwargs))}
         for x in tensors(result):
             storage = x.untyped_storage()
-            if storage._cdata not in old | self.known.keys():
+            if storage._cdata not in old and storage._cdata not in self.known:
                 self._add(storage)
         return result
 

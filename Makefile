@@ -130,7 +130,7 @@ _build/executed/21_on_graphs.ipynb: course_lib/bundled/results/graphs.json
 _build/executed/19_driven_by_data.ipynb: course_lib/bundled/results/controlled.json
 _build/executed/20_noise.ipynb: course_lib/bundled/results/noise.json
 _build/executed/22_outgrowing_one_machine.ipynb: course_lib/bundled/results/scaling.json
-_build/executed/23_what_it_costs.ipynb: course_lib/bundled/results/speed.json course_lib/bundled/results/precision.json
+_build/executed/23_what_it_costs.ipynb: course_lib/bundled/results/speed.json course_lib/bundled/results/precision.json course_lib/bundled/results/compiled.json course_lib/bundled/results/growth.json
 
 _build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/mend.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pages
 import pytest
 from conftest import ROOT, settle
+from fontTools.ttLib import TTFont
 from pages import (
     CHAPTERS,
     HTML,
@@ -34,6 +35,8 @@ from tools import chapters, weight
 
 FILES = f"{HTML.as_uri()}/"
 ROWS, _ = chapters.read(ROOT / "_chapters.yml")
+WOFF = ROOT / "assets/mathjax/output/chtml/fonts/woff-v2"
+LETTERS = WOFF / "MathJax_AMS-Regular.woff"
 KINDS = ["intro.html", "references.html", SHORTEST]
 
 
@@ -111,6 +114,17 @@ def test_formulas_and_live_figures_are_there(light, dark, phone):
         check_content(visit)
 
 
+def test_no_formula_needs_what_the_script_and_its_fonts_do_not_bring(light):
+    """The script has the extension ams and no other, and the font AMS its letters."""
+    assert light.page.locator("mjx-merror").count() == 0
+    contents = light.page.evaluate(
+        """() => [...document.querySelectorAll("mjx-c.TEX-A")].map(
+          (node) => getComputedStyle(node, "::before").content)"""
+    )
+    shown = {ord(letter) for content in contents for letter in content.strip('"')}
+    assert shown <= set(TTFont(LETTERS).getBestCmap())
+
+
 def test_axe_finds_nothing_to_mend_on_a_page(light):
     assert barriers(light.page) == []
 
@@ -137,7 +151,7 @@ def test_a_page_fits_a_phone(phone):
     assert pages.width_of(phone.page) <= 392
 
 
-def test_a_page_weighs_at_most_a_megabyte_with_all_it_loads_but_for_a_model(
+def test_a_page_weighs_at_most_600_kilobytes_with_all_it_loads_but_for_a_model(
     light, served
 ):
     loaded = weight.weights(light.files(served))

@@ -295,3 +295,16 @@ def test_images_are_drawn_dark_on_light_each_with_its_title():
     assert [ax.get_title() for ax in axes] == ["blank", "full"]
     shades = [ax.images[0].to_rgba(ax.images[0].get_array())[0, 0, 0] for ax in axes]
     assert shades == [1.0, 0.0]
+
+
+def test_places_of_a_drawing_are_rounded_to_what_can_be_seen():
+    svg = (
+        '<path id="m1" d="M 0.123456 -1.987654 \nL 3 4.5 \nz\n" style="fill: none"/>\n'
+        '   <path d="M 105.242806 161.289257 \nL -0.01 489.6 \n" style="stroke-width: 1.25"/>\n'
+        '<use x="12.345678" y="1"/><text transform="translate(1.234567 0)">y = 1.2345</text>'
+    )
+    assert plotting._rounded(svg) == (
+        '<path id="m1" d="M0.12 -1.99L3 4.5z" style="fill: none"/>\n'
+        '<path d="M105.2 161.3L-0 489.6" style="stroke-width: 1.25"/>\n'
+        '<use x="12.3" y="1"/><text transform="translate(1.234567 0)">y = 1.2345</text>'
+    )

@@ -52,7 +52,7 @@ PAGE = """\
 <link rel="stylesheet" href="assets/course.css">
 <link rel="stylesheet" href="assets/checks.css">
 <link rel="stylesheet" href="assets/slides.css">
-<script>window.MathJax = {{options: {{enableMenu: false}}}};</script>
+<script>window.MathJax = {{loader: {{load: []}}, tex: {{packages: ["base", "ams"]}}}};</script>
 <script defer src="assets/mathjax/tex-chtml.js"></script>
 <script defer src="assets/host.js"></script>
 <script defer src="assets/checks.js"></script>

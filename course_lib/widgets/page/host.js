@@ -84,7 +84,7 @@
   }
 
   /** @param {string} source */
-  function loaded(source) {
+  function widgetOf(source) {
     const widget = modules.get(source) ?? load(source);
     modules.set(source, widget);
     return widget;
@@ -123,7 +123,7 @@
           `a ${record.model_name} cannot live here; end a cell with each figure itself`,
         );
       }
-      const widget = await loaded(record.state._esm);
+      const widget = await widgetOf(record.state._esm);
       dress(record.state._css);
       let model = models.get(id);
       if (!model) {
@@ -163,6 +163,18 @@
     document.documentElement.dataset.live = "ready";
   }
 
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", startAll);
-  else startAll();
+  const loaded =
+    document.readyState === "loading"
+      ? new Promise((done) => addEventListener("DOMContentLoaded", done))
+      : Promise.resolve();
+  const started = loaded.then(startAll);
+
+  // Where MathJax comes after this script, it sets the formulas when the figures are drawn:
+  // a second of its work in one piece, in which a slow machine would answer nobody.
+  const page = /** @type {any} */ (window);
+  if (page.MathJax && !page.MathJax.startup) {
+    const drawn = started.then(() => new Promise((done) => setTimeout(done, 50)));
+    const pageReady = () => drawn.then(() => page.MathJax.startup.defaultPageReady());
+    page.MathJax.startup = { pageReady };
+  }
 })();

@@ -84,6 +84,23 @@
     target?.scrollIntoView();
   }
 
+  /** Goes there again when formulas have their heights, unless the reader has moved on. */
+  async function returnToTarget() {
+    let moved = false;
+    const move = () => {
+      moved = true;
+    };
+    for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+      addEventListener(kind, move, { once: true, passive: true });
+    }
+    await /** @type {any} */ (window).MathJax?.startup?.promise;
+    // What comes into sight is laid out only then, and takes another height.
+    for (let frames = 0; frames < 5 && !moved; frames++) {
+      document.querySelector(":target")?.scrollIntoView({ behavior: "instant" });
+      await new Promise(requestAnimationFrame);
+    }
+  }
+
   // --- where the reader left off -------------------------------------------------------
 
   /**
@@ -159,5 +176,6 @@
     startPlaces();
     openTarget();
   });
+  addEventListener("load", returnToTarget);
   addEventListener("hashchange", openTarget);
 })();

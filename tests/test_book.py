@@ -616,3 +616,22 @@ def test_the_checks_find_what_is_planted_in_a_page(visit):
         found = barriers(dark.page, rules=pages.COLOUR_RULES)
         assert "Only on a light page" in " ".join(html for _, html in found)
         assert pages.width_of(dark.page) > 392
+
+
+def test_the_address_of_a_section_leads_there_when_the_formulas_have_their_heights(
+    visit,
+):
+    """What is out of sight is laid out late: what comes before the section has grown."""
+    for name, section in (
+        ("13_latent_odes", "exercises"),
+        ("02_solving_an_ode", "summary"),
+    ):
+        with visit(f"chapters/{name}.html", base=FILES) as visited:
+            page = visited.page
+            page.goto(f"{page.url}#{section}")
+            page.reload()
+            page.evaluate(weight.TYPESET)
+            page.wait_for_timeout(500)
+            target = page.locator(":target").first
+            top = target.evaluate("(node) => node.getBoundingClientRect().top")
+            assert 0 <= top <= 200, name

@@ -38,11 +38,13 @@ def test_a_row_above_its_limit_is_named_and_no_other():
         figure_row("quick", p95=32.9, empty=12.0, most=33),
         figure_row("heavy", size=1_000_001, largest=1_000_000),
         figure_row("light", size=1_000_000, largest=1_000_000),
+        figure_row("late", ready=1501, latest=1500),
         figure_row("unlimited", size=10**9),
     ]
     assert missed(rows) == [
         "slow: 53.1, limit ms 33",
         "heavy: 1,000,001, limit bytes 1,000,000",
+        "late: 1,501, limit ready ms 1,500",
     ]
 
 

@@ -19,8 +19,7 @@ from jax.experimental import checkify
 from problems import BY_NAME, EPS, all_methods, enable_x64, fixed_methods
 
 from course_lib.models import MLPDynamics
-from course_lib.solvers import METHODS, SolverError, odeint, rk_step
-from course_lib.solvers import in_jax as jax_module
+from course_lib.solvers import METHODS, SolverError, jax_checks, odeint, rk_step
 from course_lib.solvers.in_jax import jax_odeint, jax_rk_step
 
 GROWTH = BY_NAME["Gompertz"]  # nonlinear and non-autonomous, with an exact solution
@@ -412,7 +411,7 @@ def test_float64_is_refused_where_jax_would_silently_make_it_float32(name):
 
 def test_without_jax_the_import_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)  # what Python does for "not there"
-    spec = importlib.util.spec_from_file_location("alone", jax_module.__file__)
+    spec = importlib.util.spec_from_file_location("alone", jax_checks.__file__)
     with pytest.raises(ImportError, match="pip install jax diffrax"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 

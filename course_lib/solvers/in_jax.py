@@ -1,8 +1,8 @@
 """The same Runge–Kutta steps in JAX: a fixed grid of steps under ``lax.scan``.
 
 `jax_odeint` is a pure function of y0, the times and whatever f uses, so `jax.jit`,
-`jax.grad` and `jax.vmap` apply to it. For steps that adapt to a tolerance take diffrax,
-which has the control, the dense output and the gradients that go with them.
+`jax.grad` and `jax.vmap` apply to it. Steps that adapt to a tolerance are in
+`in_jax_adaptive`; diffrax has those for stiff equations and for noise.
 
 References
 ----------
@@ -12,28 +12,26 @@ Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from math import isfinite
 
-import numpy as np
+from course_lib.solvers.jax_checks import (
+    checked_field,
+    checked_start,
+    checked_times,
+    is_traced,
+)
 
-try:
-    import jax
-    import jax.numpy as jnp
-    from jax import Array, lax
-    from jax.experimental import checkify
-except ImportError as error:
-    raise ImportError(
-        "course_lib.solvers.in_jax needs JAX, which is not installed: "
-        "pip install jax diffrax"
-    ) from error
+# The import above says what to install where JAX is not there.
+# isort: split
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import checkify
 
-from course_lib.solvers.checks import WITHOUT_TIME, SolverError, without_time
+from course_lib.solvers.checks import SolverError
 from course_lib.solvers.rosenbrock import STIFF_METHODS
 from course_lib.solvers.settings import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
-__all__ = ["jax_odeint", "jax_rk_step"]
+__all__ = ["jax_odeint", "jax_rk_step", "moved_along"]
 
 OVERFLOWED = (
     "f returned NaN or infinity, or the solution overflowed, in jax_odeint; try more "
@@ -68,11 +66,13 @@ def jax_rk_step(
     """
     stages = [f(t, y)]
     for c, row in zip(tableau.c[1:], tableau.a):
-        stages.append(f(t + c * h, _moved_along(y, h, row, stages)))
-    return _moved_along(y, h, tableau.b, stages)
+        stages.append(f(t + c * h, moved_along(y, h, row, stages)))
+    return moved_along(y, h, tableau.b, stages)
 
 
-def _moved_along(y, h, weights, stages) -> Array:
+def moved_along(
+    y: Array, h: float | Array, weights: Sequence[float], stages: Sequence[Array]
+) -> Array:
     """y + h Σ w_i k_i, without the zero weights; h takes the dtype of y."""
     slope = sum(w * k for w, k in zip(weights, stages) if w != 0.0)
     return y + jnp.asarray(h, y.dtype) * slope
@@ -134,8 +134,8 @@ def jax_odeint(
     of it every call traces and compiles the scan again.
     """
     tableau, steps = _checked_grid(method, steps)
-    y0, times = _checked_start(f, y0), _checked_times(t)
-    field = _checked_field(f, y0)
+    y0, times = checked_start(f, y0), checked_times(t)
+    field = checked_field(f, y0)
 
     def between(y, ends):
         start, stop = ends
@@ -151,38 +151,9 @@ def jax_odeint(
     finite = jnp.isfinite(ys).all()
     if check:
         checkify.check(finite, OVERFLOWED)
-    elif not _is_traced(finite) and not finite:
+    elif not is_traced(finite) and not finite:
         raise SolverError(OVERFLOWED)
     return jnp.concatenate((y0[None], ys))
-
-
-# --- f, guarded, and the arguments, checked -------------------------------------------
-
-
-def _checked_field(f: Callable, y0: Array) -> Callable:
-    """f with t in the dtype of y0 and a result that is checked while JAX traces."""
-
-    def field(t, y):
-        try:
-            dy = f(jnp.asarray(t, y0.dtype), y)
-        except TypeError as error:
-            if without_time(f):
-                raise TypeError(WITHOUT_TIME) from error
-            raise
-        if not _is_array(dy):
-            raise TypeError(
-                f"f must return an Array dy/dt of shape {y0.shape}, got "
-                f"{type(dy).__name__}; put components together with jnp.stack"
-            )
-        if dy.shape != y0.shape or dy.dtype != y0.dtype:
-            raise ValueError(
-                "f must return dy/dt with the shape and dtype of y: expected "
-                f"{y0.shape}, {y0.dtype}, got {dy.shape}, {dy.dtype}; parameters need "
-                "the dtype of y0 too"
-            )
-        return dy
-
-    return field
 
 
 def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
@@ -196,89 +167,10 @@ def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
         raise ValueError(
             f"method={method!r} is not known; choose from {', '.join(METHODS)}"
         )
-    if _is_traced(steps):
+    if is_traced(steps):
         raise TypeError(
             "steps must be a Python number, got a traced value: the length of a scan "
             "is part of the compiled program; use jax.jit(…, static_argnames='steps')"
         )
     advice = "steps=10 takes ten steps from each time to the next"
     return METHODS[method], check_whole("steps", steps, advice)
-
-
-def _checked_start(f: Callable, y0: Array) -> Array:
-    if not callable(f):
-        raise TypeError(
-            f"f must be callable as f(t, y), got {type(f).__name__}; the order is "
-            "jax_odeint(f, y0, t)"
-        )
-    if not _is_array(y0):
-        raise TypeError(
-            f"y0 must be an Array, got {type(y0).__name__}; use jnp.array(y0)"
-        )
-    start = _floating("y0", y0)
-    if not _is_traced(y0):
-        with jax.ensure_compile_time_eval():  # inside a jit too
-            finite = bool(jnp.isfinite(y0).all())
-        if not finite:
-            raise ValueError(
-                "y0 holds NaN or infinity; a solution needs a finite start"
-            )
-    return start
-
-
-def _checked_times(t: Array | Sequence[float]) -> Array:
-    moments = t
-    if not _is_array(t):
-        try:
-            moments = [m if _is_traced(m) else float(m) for m in t]
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"t must be a 1-D Array or a sequence of numbers, got {t!r}; "
-                "to integrate from 0 to 1 use t=[0.0, 1.0]"
-            ) from None
-    times = _floating("t", t if _is_array(t) else jnp.array(moments, float))
-    if times.ndim != 1 or len(times) == 0:
-        raise ValueError(
-            "t must be 1-D with at least one time (two to integrate), got shape "
-            f"{times.shape}; to integrate from 0 to 1 use t=[0.0, 1.0]"
-        )
-    if not any(map(_is_traced, (t,) if _is_array(t) else moments)):
-        _require_order(np.asarray(moments, times.dtype))
-    return times
-
-
-def _require_order(times: np.ndarray) -> None:
-    moments = times.tolist()  # as the solver has them: float32 may not tell two apart
-    gaps = [b - a for a, b in pairwise(moments)]
-    monotone = all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)
-    if not (monotone and all(map(isfinite, moments))):
-        raise ValueError(
-            "t must be finite and strictly increasing or strictly decreasing, got "
-            f"{moments[:6]} in {times.dtype}; sort it, remove repeated times "
-            "(jnp.unique), or count from another origin"
-        )
-
-
-def _is_traced(x) -> bool:
-    """Whether x has no value yet, only a shape and a dtype."""
-    return isinstance(x, jax.core.Tracer)
-
-
-def _is_array(x) -> bool:
-    """Whether x is an array of JAX or NumPy (a tensor of PyTorch is not)."""
-    return isinstance(getattr(x, "dtype", None), jnp.dtype)
-
-
-def _floating(name: str, x) -> Array:
-    """x as an Array of its own dtype, which must be real, floating and available."""
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} must be floating point, got {x.dtype}; use {name}.astype(float)"
-        )
-    kept = jnp.asarray(x)
-    if kept.dtype != x.dtype:
-        raise TypeError(
-            f"{name} is {x.dtype}, and JAX would make it {kept.dtype}; allow float64 "
-            "first: jax.config.update('jax_enable_x64', True)"
-        )
-    return kept

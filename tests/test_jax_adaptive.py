@@ -213,6 +213,22 @@ def test_the_gradient_passes_through_jit_inside_and_outside():
     assert apart(outside, inside) < 1e-10
 
 
+def test_f_may_close_over_integers_and_booleans_that_jax_traces():
+    rates = jnp.array([1.0, 2.0, 3.0])
+
+    def end(y0, i, on):
+        def field(t, y):
+            return -jnp.where(on, y * rates[i], 0.0)
+
+        return jax_solve(field, y0, [0.0, 0.5, 1.0], rtol=1e-8, atol=1e-8).ys[-1].sum()
+
+    y0, i, on = jnp.ones(2), jnp.arange(3), jnp.array([True, False])
+    truth = np.array([[math.exp(-rate), 1.0] for rate in (1, 2, 3)])
+    for grad in (jax.grad(jax.jit(end)), jax.jit(jax.grad(end)), jax.grad(end)):
+        assert apart(grad(y0, i[1], on), truth[1]) < 1e-6
+        assert apart(jax.vmap(grad, (None, 0, None))(y0, i, on), truth) < 1e-6
+
+
 def test_forward_mode_and_second_derivatives_are_refused():
     y0 = jnp.array([1.0, 1.0])
     with pytest.raises(TypeError, match="forward-mode"):

@@ -139,7 +139,8 @@ def jax_solve(
         A step is accepted if its estimated error is at most ``atol + rtol * |y|`` in
         root mean square. Python numbers: under `jax.jit` they are static.
     max_steps : int
-        Attempts before the solve gives up. A gradient has room for as many states.
+        Attempts before the solve gives up. A gradient sets aside room for as many
+        states and slopes, and for each sample of a `jax.vmap`.
     check : bool
         Whether a solve that fails is an error in compiled code too, as for `jax_odeint`.
 
@@ -160,30 +161,47 @@ def jax_solve(
     Steps, evaluations and values are those of `course_lib.solvers.solve`, up to
     rounding. Gradients reach y0, t and what f closes over, in reverse mode; they are
     those of the steps that were taken, whose sizes count as constants. Forward mode
-    (`jax.jvp`, `jax.jacfwd`) and second derivatives are refused by JAX: `jax_odeint` has
-    them. Compiled code cannot raise: where it fails, the solution from there on and every
+    (`jax.jvp`, `jax.jacfwd`) and second derivatives are refused: `jax_odeint` has them.
+    Compiled code cannot raise: where it fails, the solution from there on and every
     gradient is NaN, unless `check` is on. Put ``jax.jit`` around the function that calls
     this one.
     """
     settings = _checked_settings(method, rtol, atol, max_steps)
     y0, times = checked_start(f, y0), checked_times(t)
-    field, params = jax.closure_convert(checked_field(f, y0), times[0], y0)
-    ys, end = _solved(field, settings, params, y0, times)
+    field, params, fixed = _opened(checked_field(f, y0), times[0], y0)
+    ys, end = _solved(field, settings, params, fixed, y0, times)
     _tell(end, times, settings, y0.dtype, check)
     attempts = end.accepted + end.rejected
     nfe = (2 + (len(settings.tableau.b) - 1) * attempts) * (len(times) > 1)
     return JaxSolution(ys, nfe, end.accepted, end.rejected)
 
 
+def _opened(f, t, y):
+    """f as a function of what it closes over too: numbers that have a gradient, and
+    others.
+
+    `jax.closure_convert` leaves integers and booleans in, where a gradient of compiled
+    code stumbles over them.
+    """
+    closed = jax.make_jaxpr(f)(t, y)
+    has_gradient = [jnp.issubdtype(x.dtype, jnp.inexact) for x in closed.consts]
+    params = [x for x, has in zip(closed.consts, has_gradient) if has]
+    fixed = [x for x, has in zip(closed.consts, has_gradient) if not has]
+
+    def field(params, fixed, t, y):
+        each = {True: iter(params), False: iter(fixed)}
+        consts = [next(each[has]) for has in has_gradient]
+        (dy,) = jax.core.eval_jaxpr(closed.jaxpr, consts, t, y)
+        return dy
+
+    return field, params, fixed
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _solved(field, settings, params, y0, times):
+def _solved(field, settings, params, fixed, y0, times):
     """The solution at the times, and where the walker came to."""
-    ys, end, _ = _walk(partial(_called, field, params), settings, y0, times)
+    ys, end, _ = _walk(partial(field, params, fixed), settings, y0, times)
     return ys, end
-
-
-def _called(field, params, t, y):
-    return field(t, y, *params)
 
 
 # --- the way there --------------------------------------------------------------------
@@ -373,19 +391,19 @@ def _refused(_primals, _tangents):
     )
 
 
-def _there(field, settings, params, y0, times):
+def _there(field, settings, params, fixed, y0, times):
     params, y0, times = jax.tree.map(_once, (params, y0, times))
-    f = partial(_called, field, params)
+    f = partial(field, params, fixed)
     ys, end, kept = _walk(f, settings, y0, times, room=settings.max_steps)
-    return (ys, end), (params, y0, times, kept)
+    return (ys, end), (params, fixed, y0, times, kept)
 
 
 def _back(field, settings, saved, cotangents):
     """The gradient of the parameters, the start and the times."""
-    params, y0, times, kept = saved
+    params, fixed, y0, times, kept = saved
     grads = _once(cotangents[0])
     if len(times) == 1:
-        return jax.tree.map(jnp.zeros_like, params), grads[0], jnp.zeros_like(times)
+        return None, None, grads[0], None
     grads = jnp.where(kept.end.status == GOING, grads, jnp.nan)  # not a wrong number
     tableau = settings.tableau
 
@@ -396,7 +414,7 @@ def _back(field, settings, saved, cotangents):
 
         def step(params, t, y, k1):
             y_next, stages = _stages(
-                partial(_called, field, params), t, y, k1, h, tableau
+                partial(field, params, fixed), t, y, k1, h, tableau
             )
             return y_next, jnp.stack(stages)
 
@@ -429,13 +447,14 @@ def _back(field, settings, saved, cotangents):
     before = jnp.append(-1, kept.step_of[:-1])
     carry, _ = lax.scan(from_time, carry, (times[1:], grads[1:], before), reverse=True)
     _, (of_y, of_k1), _, of_t, of_params = carry
-    _, pullback = jax.vjp(partial(_called, field), params, times[0], y0)
+    _, pullback = jax.vjp(lambda p, t, y: field(p, fixed, t, y), params, times[0], y0)
     by_params, by_t, by_y = pullback(of_k1)
     of_params = jax.tree.map(jnp.add, of_params, by_params)
     axes = tuple(range(1, grads.ndim))
     of_times = jnp.sum(grads[1:] * kept.slopes, axes).astype(times.dtype)
     of_start = of_t + by_t - of_times.sum()  # all steps move with the first time
-    return of_params, of_y + by_y + grads[0], jnp.append(of_start, of_times)
+    of_y = of_y + by_y + grads[0]
+    return of_params, None, of_y, jnp.append(of_start, of_times)
 
 
 _solved.defvjp(_there, _back)

@@ -289,6 +289,21 @@ def test_a_solve_that_fails_in_compiled_code_and_its_gradient_are_nan(case):
     assert jnp.isnan(grad).all()
 
 
+@pytest.mark.parametrize("beyond", [0.0, 0.5])
+def test_no_gradient_of_a_solve_that_failed_is_a_number(beyond):
+    @jax.jit
+    @partial(jax.grad, argnums=(0, 1, 2))
+    def slopes(y0, rate, t):
+        def field(t, y):
+            return jnp.where(t >= beyond, jnp.nan, rate * y)
+
+        return jax_solve(field, y0, t).ys[-1].sum()
+
+    by_start, by_rate, by_times = slopes(jnp.ones(2), 1.0, jnp.array([0.0, 1.0]))
+    for grad in (by_start, by_rate, by_times[1]):
+        assert jnp.isnan(grad).all()
+
+
 def test_compiled_code_that_is_checked_says_that_it_failed():
     @checkify.checkify
     @jax.jit

@@ -8,8 +8,9 @@ is what reaches the second of them inside its steps. `each`
 solves a batch in which every sample has its own steps and times (see `front`), `leapfrog`
 mechanics without drift. `noise` solves equations with a Brownian path in them, whose
 numbers come from `chance`; `densities` moves the density of such paths. `in_jax` has the
-explicit steps in JAX, `in_jax_adaptive` those that adapt to a tolerance (imported by who
-has JAX; `jax_checks` looks at what they are asked).
+explicit steps in JAX, `in_jax_adaptive` those that adapt to a tolerance: one attempt is in
+`jax_steps`, the gradient in `jax_way_back`, what both solvers are asked in `jax_checks`
+(imported by who has JAX).
 """
 
 from course_lib.solvers.adjoint import AdjointSolve, odeint_adjoint

@@ -18,6 +18,7 @@ from course_lib.solvers.jax_checks import (
     checked_start,
     checked_times,
     is_traced,
+    refuse_stiff,
 )
 
 # The import above says what to install where JAX is not there.
@@ -27,7 +28,6 @@ from jax import Array, lax
 from jax.experimental import checkify
 
 from course_lib.solvers.checks import SolverError
-from course_lib.solvers.rosenbrock import STIFF_METHODS
 from course_lib.solvers.settings import check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
@@ -157,12 +157,7 @@ def jax_odeint(
 
 
 def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
-    if isinstance(method, str) and method in STIFF_METHODS:
-        raise ValueError(
-            f"method={method!r} is for stiff equations and solves linear systems; "
-            f"jax_odeint takes explicit steps only: {', '.join(METHODS)}. Use "
-            "course_lib.solvers.odeint with it, or in JAX diffrax.Kvaerno5"
-        )
+    refuse_stiff(method, "jax_odeint", list(METHODS))
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(
             f"method={method!r} is not known; choose from {', '.join(METHODS)}"

@@ -1,26 +1,51 @@
-"""What the solvers in JAX are asked: f, guarded, and the arguments, checked."""
+"""What the solvers in JAX are asked, checked, and what is said of those that failed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
+import torch
 
 try:
     import jax
     import jax.numpy as jnp
     from jax import Array
+    from jax.experimental import checkify
 except ImportError as error:
     raise ImportError(
         "course_lib's solvers in JAX need JAX, which is not installed: "
         "pip install jax diffrax"
     ) from error
 
-from course_lib.solvers.checks import WITHOUT_TIME, without_time
+from course_lib.solvers.checks import WITHOUT_TIME, SolverError, without_time
+from course_lib.solvers.rosenbrock import STIFF_METHODS
+from course_lib.solvers.settings import Settings
+from course_lib.solvers.steps import out_of_steps, underflow
+from course_lib.solvers.tableaus import METHODS
 
-__all__ = ["checked_field", "checked_start", "checked_times", "is_traced"]
+__all__ = [
+    "GOING",
+    "NOT_FINITE",
+    "OUT_OF_STEPS",
+    "UNDERFLOW",
+    "checked_field",
+    "checked_settings",
+    "checked_start",
+    "checked_times",
+    "is_traced",
+    "refuse_stiff",
+    "require_success",
+]
+
+GOING, NOT_FINITE, UNDERFLOW, OUT_OF_STEPS = range(4)  # how a solve stands
+FAILED = (
+    "jax_solve could not go on at t={t} with h={h}: f returned NaN or infinity, no step "
+    "meets the tolerance (blow-up, a jump of f, a stiff problem), or max_steps were not "
+    "enough; the same call outside of jax.jit says which"
+)
 
 # --- f, guarded ------------------------------------------------------------------------
 
@@ -130,3 +155,52 @@ def _floating(name: str, x) -> Array:
             "first: jax.config.update('jax_enable_x64', True)"
         )
     return kept
+
+
+# --- steps that adapt -----------------------------------------------------------------
+
+
+def refuse_stiff(method: str, solver: str, explicit: Sequence[str]) -> None:
+    """A method that would solve linear systems is named as such."""
+    if isinstance(method, str) and method in STIFF_METHODS:
+        raise ValueError(
+            f"method={method!r} is for stiff equations and solves linear systems; "
+            f"{solver} takes explicit steps only: {', '.join(explicit)}. Use "
+            "course_lib.solvers.odeint with it, or in JAX diffrax.Kvaerno5"
+        )
+
+
+def checked_settings(method: str, rtol: float, atol: float, max_steps: int) -> Settings:
+    """Settings of a method that estimates its error, with tolerances known by now."""
+    adaptive = [name for name, tableau in METHODS.items() if tableau.adaptive]
+    refuse_stiff(method, "jax_solve", adaptive)
+    if not isinstance(method, str) or method not in adaptive:
+        raise ValueError(
+            f"method={method!r} does not choose its own steps; jax_solve takes "
+            f"{', '.join(adaptive)}, and jax_odeint equal steps of every method"
+        )
+    for name, value in dict(rtol=rtol, atol=atol, max_steps=max_steps).items():
+        if is_traced(value):
+            raise TypeError(
+                f"{name} must be a Python number, got a traced value; use "
+                f"jax.jit(…, static_argnames={name!r})"
+            )
+    return Settings(method=method, rtol=rtol, atol=atol, max_steps=max_steps)
+
+
+def require_success(end, times: Array, settings: Settings, check: bool) -> None:
+    """An error if the walker that came to its `end` failed, where there can be one."""
+    if check:
+        checkify.check(end.status == GOING, FAILED, t=end.t, h=end.h)
+    elif not is_traced(end.status) and end.status != GOING:
+        raise _failure(end, float(times[-1]), settings)
+
+
+def _failure(end, t_end: float, settings: Settings) -> SolverError:
+    """The error of `course_lib.solvers.solve`."""
+    t, h = float(end.t), float(end.h)
+    dtype = torch.float64 if end.y.dtype == jnp.float64 else torch.float32
+    if end.status == OUT_OF_STEPS:
+        return out_of_steps(t, t_end, h, settings, dtype)
+    ratio = 2.0 if end.status == UNDERFLOW else nan  # of error over tolerance
+    return underflow(t, h, settings, ratio, dtype)

@@ -3,10 +3,10 @@ arrays.
 
 diffrax takes `Dopri5` with its usual control of the step size (`PIDController`, where
 nothing is changed but the tolerance). "direct" is its default, `RecursiveCheckpointAdjoint`;
-"adjoint" is `BacksolveAdjoint` with its seminorm. Compiling is timed apart, in one go with
-tracing. The limit is known for the forward pass only: as many evaluations in one compiled
-loop, each of which takes what the one before has given. XLA does not say how often it
-computes a product with a Jacobian.
+"adjoint" is `BacksolveAdjoint` with its seminorm. "course, JAX" is `jax_solve`, which has
+the direct gradient. Compiling is timed apart, in one go with tracing. The limit is known for
+the forward pass only: as many evaluations in one compiled loop, each of which takes what the
+one before has given. XLA does not say how often it computes a product with a Jacobian.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.peers import Entry
 from benchmarks.workloads import DensityTask, Task
 from course_lib.flows import DensityDynamics
 from course_lib.models import MLPDynamics
+from course_lib.solvers.in_jax_adaptive import jax_solve
 from course_lib.systems import LotkaVolterra
 
 # --- the fields -----------------------------------------------------------------------
@@ -124,12 +125,23 @@ def by_diffrax_back(f, y0, theta, ts, *, rtol: float, atol: float):
     return by_diffrax(f, y0, theta, ts, rtol=rtol, atol=atol, back=back)
 
 
+def by_course(f, y0, theta, ts, *, rtol: float, atol: float):
+    """Solve by the course's steps in JAX; the gradient sets aside room for `max_steps`."""
+
+    def field(t, y):
+        return f(t, y, theta)
+
+    found = jax_solve(field, y0, ts, rtol=rtol, atol=atol, max_steps=500)
+    return found.ys, found.nfe
+
+
 IN_JAX: dict[str, dict[str, Callable]] = {
     "diffrax": {
         "forward": by_diffrax,
         "direct": by_diffrax,
         "adjoint": by_diffrax_back,
     },
+    "course, JAX": {"forward": by_course, "direct": by_course},
 }
 
 

@@ -135,6 +135,16 @@ def test_field_and_loss_of_a_task_in_jax_are_those_in_pytorch(make):
     assert loss == pytest.approx(task.loss(task.y0[None]).item(), rel=1e-5)
 
 
+def test_the_course_in_jax_takes_the_steps_and_the_gradient_of_the_course():
+    for make in (small_mlp, predators):
+        task = make()
+        for mode in ("forward", "direct"):
+            ours = in_jax(task, "course, JAX", mode)
+            theirs = in_torch(make(), "course", mode)
+            assert ours.counts.nfe == theirs.counts.nfe
+            assert relative_error(ours.outcome(), theirs.outcome()) < 1e-4
+
+
 def test_scipy_solves_lotka_volterra_as_the_others_do():
     task = predators()
     task.tolerances = dict(rtol=1e-6, atol=1e-6)

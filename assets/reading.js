@@ -94,7 +94,6 @@
       addEventListener(kind, move, { once: true, passive: true });
     }
     await /** @type {any} */ (window).MathJax?.startup?.promise;
-    // What comes into sight is laid out only then, and takes another height.
     for (let frames = 0; frames < 5 && !moved; frames++) {
       document.querySelector(":target")?.scrollIntoView({ behavior: "instant" });
       await new Promise(requestAnimationFrame);

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch._inductor import config as inductor
 
-from course_lib import measuring, records
+from benchmarks.bench_scaling import in_turn
+from benchmarks.solvers import paired
+from course_lib import records
+from course_lib.measuring import seconds
 from course_lib.models import MLPDynamics
 from course_lib.solvers import DOPRI5, RK4, GuardedField, Settings, odeint, rk_step
 from course_lib.solvers.steps import initial_step
@@ -99,20 +102,6 @@ def ways(f: Callable) -> dict[str, tuple[Callable, Callable]]:
     }
 
 
-def race(run: Callable, pair: tuple[Callable, Callable], y: Tensor, rounds: int):
-    """Seconds to compile, and median seconds of both, in turn."""
-    eager, compiled = pair
-    run(eager, y)
-    warm_up = measuring.seconds(lambda: run(compiled, y))
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for kept, compute in zip(times, pair):
-            start = time.perf_counter()
-            run(compute, y)
-            kept.append(time.perf_counter() - start)
-    return warm_up, times
-
-
 def rows(rounds: int) -> list[dict]:
     """The table."""
     torch.manual_seed(0)
@@ -121,11 +110,12 @@ def rows(rounds: int) -> list[dict]:
     for run, what in ((there, "forward"), (and_back, "forward and backward")):
         torch.compiler.reset()
         for name, pair in ways(f).items():
-            warm_up, times = race(run, pair, y, rounds)
-            eager, compiled = (1e3 * statistics.median(kept) for kept in times)
-            ratio = statistics.median(a / b for a, b in zip(*times))
-            row = {"way": name, "what": what, "ms eager": eager}
-            row |= {"ms compiled": compiled, "ratio": ratio, "s to compile": warm_up}
+            runs = [partial(run, compute, y) for compute in pair]
+            warm_up = seconds(runs[1])
+            eager, compiled = in_turn(rounds, *runs, clock=seconds)
+            ms = [1e3 * statistics.median(times) for times in (eager, compiled)]
+            row = {"way": name, "what": what, "ms eager": ms[0], "ms compiled": ms[1]}
+            row |= {"ratio": paired(eager, compiled), "s to compile": warm_up}
             table.append(row)
     return table
 

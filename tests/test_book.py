@@ -621,7 +621,7 @@ def test_the_checks_find_what_is_planted_in_a_page(visit):
 def test_the_address_of_a_section_leads_there_when_the_formulas_have_their_heights(
     visit,
 ):
-    """What is out of sight is laid out late: what comes before the section has grown."""
+    """What comes before the section has grown."""
     for name, section in (
         ("13_latent_odes", "exercises"),
         ("02_solving_an_ode", "summary"),
@@ -635,3 +635,15 @@ def test_the_address_of_a_section_leads_there_when_the_formulas_have_their_heigh
             target = page.locator(":target").first
             top = target.evaluate("(node) => node.getBoundingClientRect().top")
             assert 0 <= top <= 200, name
+
+
+@pytest.mark.parametrize("section", ["many-observations", "summary"])
+def test_a_link_to_a_section_of_the_page_leads_there(visit, section):
+    with visit("chapters/07_which_gradient.html", base=FILES) as visited:
+        page = visited.page
+        page.evaluate(weight.TYPESET)
+        page.evaluate(
+            "name => document.querySelector(`a[href='#${name}']`).click()", section
+        )
+        place = "name => document.getElementById(name).getBoundingClientRect().top"
+        page.wait_for_function(f"name => Math.abs(({place})(name)) < 200", arg=section)

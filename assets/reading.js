@@ -1,6 +1,6 @@
-// How much of a page is shown, and where the reader left off.
+// In which colours and how much of a page is shown, and where the reader left off.
 //
-// The page's <html> carries the choice before anything is drawn, so nothing flashes: this
+// The page's <html> carries the choices before anything is drawn, so nothing flashes: this
 // script is loaded in the head, before the body. course.css hides and shows. Without
 // JavaScript, or where nothing can be kept, a page shows its code.
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it keeps these names from the page
@@ -30,6 +30,11 @@
       }
     },
   };
+
+  // What the theme does itself when the page is there: it would be seen, and styled, twice.
+  if (root.dataset.mode === "auto") {
+    root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  }
 
   // --- how much is shown ---------------------------------------------------------------
 

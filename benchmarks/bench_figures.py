@@ -264,7 +264,8 @@ MEASURE = """async ({ label, moves, between }) => {
 
 
 # Runs before the page does: when all its figures are there, a move of the first slider,
-# and in `answered` the time at which the figure is painted for it, since the page was asked for.
+# and in `answered` the time since the page was asked for at which the figure is painted for
+# it: at the first task after the frame in which it drew, or the next frame if that is first.
 ANSWER = """{
   const move = () => {
     const slider = document.querySelector(".live input[type=range]");
@@ -275,9 +276,11 @@ ANSWER = """{
     return new Promise((done) => {
       const look = () => requestAnimationFrame(() => {
         if (drawn.drawn === before) return look();
+        const painted = () => done(performance.now());
         const { port1, port2 } = new MessageChannel();
-        port1.onmessage = () => done(performance.now());
+        port1.onmessage = painted;
         port2.postMessage(0);
+        requestAnimationFrame(painted);
       });
       look();
     });
@@ -406,7 +409,7 @@ def ready(browser) -> list[dict]:
 
     From the moment a page is asked for, on a processor that is made four times slower,
     until a move of its first slider is painted, after all its figures have started. Its
-    files come at once, for what the network takes is not the page's.
+    files come from the disk, for what the network takes is not the page's.
     """
     chapters = sorted((HTML / "chapters").glob("*.html"))
     names = [f"chapters/{file.name}" for file in chapters if VIEW in file.read_text()]
@@ -422,12 +425,15 @@ def ready(browser) -> list[dict]:
 
 def first_answer(browser, name: str) -> float:
     """Return how long after a page was asked for its first figure answers, in ms."""
-    with opened(browser, from_book(set())) as page:
-        page.add_init_script(ANSWER)
-        session = page.context.new_cdp_session(page)
-        session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-        page.goto(HOST + name, wait_until="commit")
-        return page.evaluate("() => window.answered")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.add_init_script(ANSWER)
+    session = context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    page.goto((HTML / name).as_uri(), wait_until="commit")
+    answered = page.evaluate("() => window.answered")
+    context.close()
+    return answered
 
 
 def from_book(files: set[Path]) -> Callable[[str], bytes | None]:

@@ -1,5 +1,7 @@
 """Live figures of every kind as a page shows them, and what their tests look at."""
 
+import json
+
 import pytest
 import torch
 from conftest import settle
@@ -20,6 +22,25 @@ from course_lib.widgets import (
     StepSizeExplorer,
     ToleranceExplorer,
 )
+from course_lib.widgets.page.html import KIND
+
+
+def states_and_views(*kinds, strange=()) -> tuple[str, str]:
+    """Return what a built page holds of figures: all their states, and their places.
+
+    `strange` are states of other widgets, which come after them.
+    """
+    states = [*(kind().get_state() for kind in kinds), *strange]
+    records = {
+        str(n): {"model_module": "anywidget", "state": state}
+        for n, state in enumerate(states)
+    }
+    text = json.dumps({"state": records}).replace("<", "\\u003c")
+    views = (
+        f'<script type="{KIND}-view+json">{{"model_id": "{name}"}}</script>'
+        for name in records
+    )
+    return f'<script type="{KIND}-state+json">{text}</script>', "".join(views)
 
 
 def flow(dim=2):

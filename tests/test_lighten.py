@@ -1,4 +1,4 @@
-"""A built book without the icons that none of its pages shows."""
+"""A built book without what none of its pages shows: icons, words of one colour."""
 
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -6,7 +6,20 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTFont
 from pages import HTML
 
-from tools.lighten import CHARACTER, FONTS, NAME, STYLE, characters, lighten, lighter
+from tools.lighten import (
+    CHARACTER,
+    COLOURS,
+    FONTS,
+    LISTING,
+    NAME,
+    STYLE,
+    WORD,
+    characters,
+    lighten,
+    lighter,
+    plain,
+    unwrapped,
+)
 
 SHEET = (
     '.fa-list-squares:before,.fa-list:before{content:"\\f03a"}'
@@ -15,6 +28,29 @@ SHEET = (
     'format("woff2"),url(../vendor/fontawesome/webfonts/fa-solid-900.ttf) '
     'format("truetype")}'
 )
+
+THEMES = """\
+html[data-theme="light"] .highlight { background: #fefefe; color: #080808 }
+html[data-theme="light"] .highlight .k { color: #6730C5 } /* Keyword */
+html[data-theme="light"] .highlight .n { color: #080808 } /* Name */
+html[data-theme="light"] .highlight .p { color: #080808 } /* Punctuation */
+html[data-theme="dark"] .highlight { background: #2b2b2b; color: #F8F8F2 }
+html[data-theme="dark"] .highlight .k { color: #DCC6E0 } /* Keyword */
+html[data-theme="dark"] .highlight .n { color: #F8F8F2 } /* Name */
+html[data-theme="dark"] .highlight .p { color: #FFD900 } /* Punctuation */
+"""
+
+
+def test_words_that_have_the_colour_of_their_listing_in_every_theme_are_no_elements():
+    words = plain(THEMES)
+    assert words == {"n"}
+    before = (
+        '<span class="n">h</span><div class="highlight"><pre><span></span>'
+        '<span class="k">if</span> <span class="n">h</span><span class="p">:</span>'
+        "\n</pre></div>"
+    )
+    after = before[:24] + before[24:].replace('<span class="n">h</span>', "h")
+    assert unwrapped(before, words) == after
 
 
 def test_the_rule_of_an_icon_stays_where_a_page_names_one_of_its_names():
@@ -42,6 +78,7 @@ def font_of(codes: list[int]) -> FontBuilder:
 def test_a_book_keeps_the_characters_that_its_pages_and_its_styles_show(tmp_path):
     (tmp_path / STYLE).parent.mkdir(parents=True)
     (tmp_path / STYLE).write_text(SHEET, encoding="utf-8")
+    (tmp_path / COLOURS).write_text(THEMES, encoding="utf-8")
     (tmp_path / FONTS).mkdir(parents=True)
     font_of([0xF03A, 0xF0EB, 0xF236]).save(tmp_path / FONTS / "fa-solid-900.ttf")
     (tmp_path / FONTS / "fa-solid-900.woff2").touch()
@@ -65,3 +102,15 @@ def test_every_icon_of_the_built_book_has_its_shape():
     names = set(NAME.findall((HTML / "intro.html").read_text(encoding="utf-8")))
     sizes = {"fa-solid", "fa-lg"}
     assert all(f".{name}:before" in style for name in names - sizes)
+
+
+@pytest.mark.skipif(not HTML.is_dir(), reason="there is no built book")
+def test_the_listings_of_the_built_book_have_no_element_without_a_colour_of_its_own():
+    words = plain((HTML / COLOURS).read_text(encoding="utf-8"))
+    assert {"n", "p"} <= words
+    page = next(HTML.glob("chapters/01_*.html")).read_text(encoding="utf-8")
+    kept = {
+        word[0] for listing in LISTING.findall(page) for word in WORD.findall(listing)
+    }
+    assert {"k", "o", "c1"} <= kept
+    assert not kept & words

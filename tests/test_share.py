@@ -2,11 +2,12 @@
 
 import json
 
+from live import states_and_views
 from playwright.sync_api import expect
 
 from course_lib.widgets import StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page import module
-from course_lib.widgets.page.html import HOST, KIND
+from course_lib.widgets.page.html import HOST
 from tools.share import STATES, share_in
 
 FIGURES = (StepSizeExplorer, ToleranceExplorer, StepSizeExplorer)
@@ -14,21 +15,9 @@ FIGURES = (StepSizeExplorer, ToleranceExplorer, StepSizeExplorer)
 
 def page_of_three() -> str:
     """Return a page with three figures, two of them alike, and one strange widget."""
-    states = {str(n): kind().get_state() for n, kind in enumerate(FIGURES)}
-    states["3"] = {"_esm": "export default { render() {} };", "said": "</script>"}
-    records = {
-        name: {"model_module": "anywidget", "state": state}
-        for name, state in states.items()
-    }
-    text = json.dumps({"state": records}).replace("<", "\\u003c")
-    views = (
-        f'<script type="{KIND}-view+json">{{"model_id": "{name}"}}</script>'
-        for name in records
-    )
-    return (
-        f'<!doctype html><body><script type="{KIND}-state+json">{text}</script>'
-        f"{''.join(views)}<script>{HOST}</script>"
-    )
+    strange = {"_esm": "export default { render() {} };", "said": "</script>"}
+    states, views = states_and_views(*FIGURES, strange=[strange])
+    return f"<!doctype html><body>{states}{views}<script>{HOST}</script>"
 
 
 def states_in(page: str) -> dict:

@@ -1,9 +1,12 @@
-"""Leave out of a built book the icons that none of its pages shows.
+"""Leave out of a built book what none of its pages shows.
 
     python -m tools.lighten _build/html
 
 The theme brings 1,400 icons and a rule of style for each, a third of what a page without
 formulas weighs. What a page or a script names stays, and what the theme's other rules show.
+
+Every word of a listing is an element of its own, most of a page's elements. Those whose
+colour is that of the listing anyway, two of three, become plain text.
 """
 
 from __future__ import annotations
@@ -29,6 +32,15 @@ SOURCE = re.compile(
     r"url\((?P<font>[^)]*/fa-[a-z]+-\d+)\.woff2\) format\(\"woff2\"\),"
     r"url\([^)]*\.ttf\) format\(\"truetype\"\)"
 )
+
+COLOURS = Path("_static/pygments.css")
+# The colour of listings in a theme, or that of one class of their words.
+COLOUR = re.compile(
+    r'data-theme="(?P<theme>\w+)"\] \.highlight (?:\.(?P<name>\w+) )?'
+    r"\{ (?:background: #\w+; )?color: (?P<colour>#\w+) \}"
+)
+LISTING = re.compile(r'(?<=<div class="highlight"><pre>).*?(?=</pre>)', re.DOTALL)
+WORD = re.compile(r'<span class="(?P<name>\w+)">(?P<word>[^<]*)</span>')
 
 
 def named(texts: Iterable[str]) -> set[str]:
@@ -66,8 +78,29 @@ def reduce(font: Path, keep: set[int]) -> None:
         font.with_suffix(ending).unlink()
 
 
+def plain(style: str) -> set[str]:
+    """Return the classes of words that a style sheet gives the colour of their listing."""
+    found = COLOUR.findall(style)
+    own = {theme: colour for theme, name, colour in found if not name}
+    other = {name for theme, name, colour in found if name and colour != own[theme]}
+    return {name for _, name, _ in found if name} - other
+
+
+def unwrapped(page: str, names: set[str]) -> str:
+    """Return a page in whose listings words of some classes are no elements."""
+
+    def itself(found: re.Match) -> str:
+        return found["word"] if found["name"] in names else found[0]
+
+    return LISTING.sub(lambda listing: WORD.sub(itself, listing[0]), page)
+
+
 def lighten(book: Path) -> None:
     """Leave out what no page of a book shows."""
+    words = plain((book / COLOURS).read_text(encoding="utf-8"))
+    for path in book.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        path.write_text(unwrapped(page, words), encoding="utf-8")
     scripts = book.glob("_static/**/*.js")
     texts = [p.read_text(encoding="utf-8") for p in (*book.rglob("*.html"), *scripts)]
     style = book / STYLE

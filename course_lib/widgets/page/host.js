@@ -124,7 +124,6 @@
         );
       }
       const widget = await widgetOf(record.state._esm);
-      dress(record.state._css);
       let model = models.get(id);
       if (!model) {
         model = new Model(structuredClone(record.state));
@@ -157,24 +156,54 @@
     return state;
   }
 
+  /** @type {Map<Element, Record<string, Saved>>} */
+  const read = new Map();
+
+  /** All states that are in the page by now: styles are put on, and modules begin to load. */
+  function states() {
+    for (const script of document.querySelectorAll(STATE)) {
+      if (read.has(script)) continue;
+      const records = saved(script);
+      read.set(script, records);
+      for (const { model_module, state } of Object.values(records)) {
+        if (model_module !== "anywidget") continue;
+        dress(state._css);
+        widgetOf(state._esm).catch(() => {}); // what failed is said in the figure's place
+      }
+    }
+    return Object.assign({}, ...read.values());
+  }
+
   async function startAll() {
-    const records = Object.assign({}, ...[...document.querySelectorAll(STATE)].map(saved));
+    const records = states();
     await Promise.all([...document.querySelectorAll(VIEW)].map((place) => start(place, records)));
     document.documentElement.dataset.live = "ready";
   }
 
-  const loaded =
+  // When the page is parsed, and before its deferred scripts run.
+  const parsed =
     document.readyState === "loading"
-      ? new Promise((done) => addEventListener("DOMContentLoaded", done))
+      ? new Promise((done) => document.addEventListener("readystatechange", done, { once: true }))
       : Promise.resolve();
-  const started = loaded.then(startAll);
+  states();
+  const started = parsed.then(startAll);
 
-  // Where MathJax comes after this script, it sets the formulas when the figures are drawn:
-  // a second of its work in one piece, in which a slow machine would answer nobody.
+  // Where MathJax comes after this script, it sets the formulas when the figures are drawn,
+  // some at a time: a second of its work in one piece would leave a slow machine without answers.
   const page = /** @type {any} */ (window);
-  if (page.MathJax && !page.MathJax.startup) {
-    const drawn = started.then(() => new Promise((done) => setTimeout(done, 50)));
-    const pageReady = () => drawn.then(() => page.MathJax.startup.defaultPageReady());
-    page.MathJax.startup = { pageReady };
+  const idle = () =>
+    new Promise((done) => {
+      if (page.requestIdleCallback) requestIdleCallback(done, { timeout: 1000 });
+      else setTimeout(done, 50);
+    });
+
+  async function setFormulas() {
+    await started;
+    const formulas = [...document.querySelectorAll(".math")];
+    while (formulas.length) {
+      await idle();
+      await page.MathJax.typesetPromise(formulas.splice(0, 10));
+    }
   }
+  if (page.MathJax && !page.MathJax.startup) page.MathJax.startup = { pageReady: setFormulas };
 })();

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import settle
 from live import states_and_views
-from pages import HTML, SHOWN
+from pages import HTML, SHOW_ALL
 
 from course_lib.widgets import StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page.html import HOST
@@ -113,7 +113,7 @@ def test_what_is_out_of_sight_takes_the_room_that_it_takes_in_sight(
     page.wait_for_selector("html[data-live=ready]")
     settle(page)
     hidden = page.evaluate(PLACES)
-    page.add_style_tag(content=SHOWN)
+    page.evaluate(SHOW_ALL)
     settle(page)
     shown = page.evaluate(PLACES)
     assert len(hidden) == len(shown) > 50

@@ -15,13 +15,14 @@ import re
 import sys
 from pathlib import Path
 
+from tools.lighten import LISTED_CODE
+
 HOST = re.compile(r'<script [^>]*src="[^"]*/host\.js')
 # The scripts of a head that run at once, but for our own and the one that others read.
 ONCE = re.compile(
     r'<script (?=[^>]*src="[^"]*/(?!documentation_options|host|reading)[\w.-]+\.js)(?![^>]*\bdefer\b)'
 )
 FORMULAS = re.compile(r'\s*<script [^>]*src="[^"]*/tex-chtml\.js[^>]*></script>')
-LISTING = re.compile(r'<div class="highlight"><pre>(.*?)</pre>', re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 DRAWING = re.compile(
     r'<figure class="course-figure">(?=<svg [^>]*?width="([\d.]+)pt" height="([\d.]+)pt")'
@@ -39,10 +40,10 @@ def ordered(page: str) -> str:
 
 
 def listing(found: re.Match) -> str:
-    """Return a listing in an element that says its lines and columns."""
-    lines = html.unescape(TAG.sub("", found[1])).rstrip("\n").split("\n")
+    """Return the code of a listing in an element that says its lines and columns."""
+    lines = html.unescape(TAG.sub("", found[0])).rstrip("\n").split("\n")
     room = f"--lines: {len(lines)}; --columns: {max(map(len, lines))}"
-    return f'<div class="highlight"><pre><span class="lines" style="{room}">{found[1]}</span></pre>'
+    return f'<span class="lines" style="{room}">{found[0]}</span>'
 
 
 def drawing(found: re.Match) -> str:
@@ -53,7 +54,7 @@ def drawing(found: re.Match) -> str:
 
 def measured(page: str) -> str:
     """Return a page whose listings and drawings say how much room they take."""
-    return DRAWING.sub(drawing, LISTING.sub(listing, page))
+    return DRAWING.sub(drawing, LISTED_CODE.sub(listing, page))
 
 
 def hasten(book: Path) -> None:

@@ -39,7 +39,7 @@ COLOUR = re.compile(
     r'data-theme="(?P<theme>\w+)"\] \.highlight (?:\.(?P<name>\w+) )?'
     r"\{ (?:background: #\w+; )?color: (?P<colour>#\w+) \}"
 )
-LISTING = re.compile(r'(?<=<div class="highlight"><pre>).*?(?=</pre>)', re.DOTALL)
+LISTED_CODE = re.compile(r'(?<=<div class="highlight"><pre>).*?(?=</pre>)', re.DOTALL)
 WORD = re.compile(r'<span class="(?P<name>\w+)">(?P<word>[^<]*)</span>')
 
 
@@ -92,7 +92,7 @@ def unwrapped(page: str, names: set[str]) -> str:
     def itself(found: re.Match) -> str:
         return found["word"] if found["name"] in names else found[0]
 
-    return LISTING.sub(lambda listing: WORD.sub(itself, listing[0]), page)
+    return LISTED_CODE.sub(lambda listing: WORD.sub(itself, listing[0]), page)
 
 
 def lighten(book: Path) -> None:

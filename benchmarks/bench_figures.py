@@ -263,12 +263,11 @@ MEASURE = """async ({ label, moves, between }) => {
 }"""
 
 
-# Runs before the page does: when all its figures are there, a move of the first slider,
-# and in `answered` the time since the page was asked for at which the figure is painted for
-# it: at the first task after the frame in which it drew, or the next frame if that is first.
+# Runs before the page does: when its first figure is there, a move of its slider, and in
+# `answered` the time since the page was asked for at which it is painted: at the first task
+# after the frame in which the figure drew, or the next frame if that is first.
 ANSWER = """{
-  const move = () => {
-    const slider = document.querySelector(".live input[type=range]");
+  const move = (slider) => {
     const drawn = slider.closest(".live").dataset;
     const before = drawn.drawn;
     slider.value = slider.value === slider.max ? slider.min : slider.max;
@@ -287,9 +286,10 @@ ANSWER = """{
   };
   window.answered = new Promise((done) => {
     const watch = new MutationObserver(() => {
-      if (document.documentElement?.dataset.live !== "ready") return;
+      const slider = document.querySelector(".live-figure[data-live=started] input[type=range]");
+      if (!slider) return;
       watch.disconnect();
-      move().then(done);
+      move(slider).then(done);
     });
     watch.observe(document, { attributes: true, childList: true, subtree: true });
   });
@@ -408,8 +408,9 @@ def ready(browser) -> list[dict]:
     """Return when each chapter answers: the median of some visits without a cache.
 
     From the moment a page is asked for, on a processor that is made four times slower,
-    until a move of its first slider is painted, after all its figures have started. Its
-    files come from the disk, for what the network takes is not the page's.
+    until a move of the first of its figures that has started is painted; what comes after
+    it may still be on its way. The files come from the disk, for what the network takes is
+    not the page's.
     """
     chapters = sorted((HTML / "chapters").glob("*.html"))
     names = [f"chapters/{file.name}" for file in chapters if VIEW in file.read_text()]

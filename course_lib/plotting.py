@@ -105,6 +105,8 @@ def new_figure(
 
 
 _count = iter(range(1, 1_000_000))
+# Size in the page, and what matplotlib says of every line in a style sheet.
+SHAPE = "max-width: 100%; height: auto; stroke-linejoin: round; stroke-linecap: butt"
 
 
 def shown(figure: Figure, alt: str) -> HTML:
@@ -128,14 +130,15 @@ def shown(figure: Figure, alt: str) -> HTML:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Two alike would share a name, and nothing asks for it.
     svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", svg)
-    svg = _rounded(svg).replace("*{stroke-linejoin", ".course-figure *{stroke-linejoin")
+    # A style sheet within a page reaches all of it, and is matched with all of it.
+    svg = re.sub(r"<defs>\s*<style[^>]*>\*\{[^<]*</style>\s*</defs>", "", _rounded(svg))
     prefix = f"figure{next(_count)}-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
     label = html.escape(alt, quote=True)
     svg = svg.replace(
         "<svg ",
-        f'<svg role="img" aria-label="{label}" style="max-width: 100%; height: auto" ',
+        f'<svg role="img" aria-label="{label}" style="{SHAPE}" ',
         1,
     )
     return HTML(f'<figure class="course-figure">{svg}</figure>')

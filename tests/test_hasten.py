@@ -1,6 +1,8 @@
 """Live figures come before what else a page runs; what is out of sight takes its room."""
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import settle
@@ -9,7 +11,7 @@ from pages import HTML, SHOW_ALL
 
 from course_lib.widgets import StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page.html import HOST
-from tools.hasten import measured, ordered
+from tools.hasten import dressed, measured, ordered
 from tools.weight import TYPESET
 
 HEAD = """\
@@ -60,6 +62,36 @@ def test_a_listing_says_its_lines_and_columns_and_a_drawing_its_shape():
     assert '<figure class="course-figure" style="--width: 540.0pt; --ratio: 2">' in page
 
 
+def test_the_style_sheets_of_a_page_become_one_that_finds_its_files(tmp_path):
+    static = tmp_path / "_static"
+    (static / "styles").mkdir(parents=True)
+    (tmp_path / "chapters").mkdir()
+    (static / "base.css").write_text("i { background: url(file.png) }")
+    (static / "styles" / "theme.css").write_text(
+        '@charset "UTF-8";@import "../base.css";\n'
+        "@font-face { src: url(../fonts/a.woff) }"
+        'b { background: url("data:image/svg+xml,%3csvg(0)") }'
+    )
+    (static / "own.css").write_text("p { color: red }")
+    page = (
+        '<link href="../_static/styles/theme.css?digest=1" rel="stylesheet" />\n'
+        '<link rel="stylesheet" type="text/css" href="../_static/own.css?v=2" />\n<script>'
+    )
+    made = dressed(page, tmp_path / "chapters" / "a.html", static)
+    (sheet,) = static.glob("book-*.css")
+    assert made.split() == [
+        *("<link", 'rel="stylesheet"', f'href="../_static/{sheet.name}"', "/>"),
+        "<script>",
+    ]
+    assert sheet.read_text().split("\n") == [
+        "i { background: url(file.png) }",
+        "@font-face { src: url(fonts/a.woff) }"
+        'b { background: url("data:image/svg+xml,%3csvg(0)") }',
+        "p { color: red }",
+    ]
+    assert dressed(made, tmp_path / "chapters" / "a.html", static) == made
+
+
 @pytest.fixture
 def two(browser):
     """Give a page with two figures, 25 formulas and a script that waits, as it is shown."""
@@ -82,6 +114,47 @@ def two(browser):
 def test_figures_stand_before_scripts_that_wait_run(two):
     two.wait_for_function("window.stood !== undefined")
     assert two.evaluate("window.stood") == 2
+
+
+@pytest.fixture
+def halves():
+    """Serve a page with a figure in each half; give its address, and what sends the second."""
+    states, views = states_and_views(StepSizeExplorer, ToleranceExplorer)
+    cut = views.rindex("{") + 5  # within what the second place says
+    send = threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            head = f"<!doctype html><head>{states}<script>{HOST}</script></head><body>"
+            self.wfile.write(f"{head}{views[:cut]}".encode())
+            self.wfile.flush()
+            send.wait()
+            self.wfile.write(views[cut:].encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", send
+        send.set()
+        server.shutdown()
+
+
+def test_a_figure_starts_while_the_page_after_it_is_on_its_way(browser, halves):
+    address, send = halves
+    page = browser.new_page()
+    page.goto(address, wait_until="commit")
+    page.wait_for_selector(".live-figure[data-live=started] .live[data-drawn]")
+    assert page.evaluate("document.readyState") == "loading"
+    assert page.locator(".live-figure").count() == 1
+    send.set()
+    page.wait_for_selector("html[data-live=ready]")
+    assert page.locator(".live-figure[data-live=started]").count() == 2
+    page.close()
 
 
 def test_formulas_are_set_a_few_at_a_time_when_the_figures_have_started(two):

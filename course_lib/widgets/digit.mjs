@@ -24,7 +24,8 @@ const PADDED = Array.from({ length: 36 }, (_, p) => p + 9 + 2 * Math.floor(p / 6
  * @param {Counts} counts
  * @param {Int16ArrayConstructor | Int8ArrayConstructor} Kind
  */
-const scaled = ([text, unit], Kind) => Float64Array.from(new Kind(decode(text)), (v) => v * unit);
+const scaled = ([text, unit], Kind) =>
+  new Float64Array(new Kind(decode(text))).map((v) => v * unit);
 
 /**
  * Pairs of channels normalised together, into `out`, padded or not.

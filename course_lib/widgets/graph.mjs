@@ -84,7 +84,7 @@ export function heat({ near }) {
  * @returns {Flow}
  */
 export function learnt({ near }, weights) {
-  const flat = Float64Array.from(new Float32Array(decode(weights)));
+  const flat = new Float64Array(new Float32Array(decode(weights)));
   const w = Math.floor(Math.sqrt(flat.length / 2));
   const [into, heard, own, out] = [0, w, w + w * w, w + 2 * w * w].map((a) => flat.subarray(a));
   const mean = new Float64Array(w);

@@ -57,7 +57,7 @@ export const energyOf = ([q, p]) => (p * p) / 2 + 1 - Math.cos(q);
  * @param {string} weights
  */
 export function slopeOf(weights) {
-  const flat = Float64Array.from(new Float32Array(decode(weights)));
+  const flat = new Float64Array(new Float32Array(decode(weights)));
   const n = (flat.length - 1) / 3;
   const [w, b, a] = [0, n, 2 * n].map((at) => flat.subarray(at, at + n));
   const inner = new Float64Array(n);

@@ -33,7 +33,7 @@ export function rowsOf(get) {
   }
   if (name === "own path") return pieces(Float64Array.from(get("track").flat()));
   const { task, x, y, window } = get("sets")[name];
-  const [inputs, targets] = [x, y].map((text) => Float64Array.from(new Float32Array(decode(text))));
+  const [inputs, targets] = [x, y].map((text) => new Float64Array(new Float32Array(decode(text))));
   if (task === "path") return pieces(inputs);
   const rows = { task, dim: window.length, x: inputs, y: targets, times: [] };
   return { rows, window, track: new Float64Array(0) };

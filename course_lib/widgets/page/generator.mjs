@@ -32,7 +32,7 @@ const WAVES = Array.from({ length: 8 }, (_, i) => Math.fround(2 * Math.PI * 2 **
  * @param {string} text
  */
 function fromHalf(text) {
-  return Float64Array.from(new Uint16Array(decode(text)), (h) => {
+  return new Float64Array(new Uint16Array(decode(text))).map((h) => {
     const [exponent, digits] = [(h >> 10) & 31, h & 1023];
     const size = exponent ? (1024 + digits) * 2 ** (exponent - 25) : digits * 2 ** -24;
     return h >> 15 ? -size : size;
@@ -54,7 +54,7 @@ function reader([counts, rest]) {
     const units = vector(rows);
     at += rows * columns;
     const counted = whole.subarray(at - rows * columns, at);
-    return Float32Array.from(counted, (k, i) => k * units[Math.floor(i / columns)]);
+    return new Float32Array(counted).map((k, i) => k * units[Math.floor(i / columns)]);
   };
   /** @type {(outputs: number, inputs: number) => Linear} */
   const layer = (outputs, inputs) => {

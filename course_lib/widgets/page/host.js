@@ -174,18 +174,39 @@
     return Object.assign({}, ...read.values());
   }
 
+  const parsing = () => document.readyState === "loading";
+  /**
+   * Whether something comes after a node; what is being parsed is the last.
+   * @param {Node | null} node
+   * @returns {boolean}
+   */
+  const followed = (node) => !!node && (!!node.nextSibling || followed(node.parentNode));
+  /** @type {Promise<void>[]} */
+  const starts = [];
+
+  /**
+   * Starts the figures whose places are there: nobody waits for the rest of a long page.
+   */
+  function startParsed() {
+    const records = parsing() ? Object.assign({}, ...read.values()) : states();
+    for (const place of document.querySelectorAll(VIEW)) {
+      if (!parsing() || (read.size && followed(place))) starts.push(start(place, records));
+    }
+    if (parsing()) setTimeout(startParsed, 10);
+  }
+
   async function startAll() {
-    const records = states();
-    await Promise.all([...document.querySelectorAll(VIEW)].map((place) => start(place, records)));
+    startParsed();
+    await Promise.all(starts);
     document.documentElement.dataset.live = "ready";
   }
 
-  // When the page is parsed, and before its deferred scripts run.
-  const parsed =
-    document.readyState === "loading"
-      ? new Promise((done) => document.addEventListener("readystatechange", done, { once: true }))
-      : Promise.resolve();
   states();
+  startParsed();
+  // When the page is parsed, and before its deferred scripts run.
+  const parsed = parsing()
+    ? new Promise((done) => document.addEventListener("readystatechange", done, { once: true }))
+    : Promise.resolve();
   const started = parsed.then(startAll);
 
   // Where MathJax comes after this script, it sets the formulas when the figures are drawn,

@@ -276,7 +276,9 @@ def nearest(images: Tensor) -> dict:
     these: the least, the first percent, the median.
     """
     known = data.mnist(train=True).images.flatten(1)
-    far = torch.cdist(images.flatten(1), known).amin(dim=1)
+    # By differences: by products, an image is not at distance 0 of itself on every processor.
+    by_differences = "donot_use_mm_for_euclid_dist"
+    far = torch.cdist(images.flatten(1), known, compute_mode=by_differences).amin(dim=1)
     at = far.quantile(torch.tensor([0.0, 0.01, 0.5])).tolist()
     return dict(zip(("least", "first percent", "median"), at))
 

@@ -129,16 +129,24 @@ def test_the_masses_of_robertson_sum_up_to_one_up_to_rounding():
     assert (ys[1:] > 0).all()
 
 
+# In tolerances. HIRES misses by 0.1 to 1.8 as rtol moves by a fifth, in float64 by 0.4 to 0.5:
+# the rest is rounding, and differs from processor to processor.
 @pytest.mark.parametrize(
-    "name", ["Robertson", "HIRES", "Oregonator", "Prothero-Robinson", "heat"]
+    ("name", "most"),
+    [
+        ("Robertson", 1.0),
+        ("HIRES", 2.0),
+        ("Oregonator", 1.0),
+        ("Prothero-Robinson", 1.0),
+        ("heat", 1.0),
+    ],
 )
-def test_a_float32_state_is_solved_to_the_digits_it_holds(name):
+def test_a_float32_state_is_solved_to_the_digits_it_holds(name, most):
     problem, rtol = STIFF_BY_NAME[name], 1e-4
     y0, tolerances = problem.start(torch.float32), problem.tolerances(rtol)
     end = solve(problem.f, y0, problem.span, method="rodas5p", **tolerances).ys[-1]
     assert end.dtype == torch.float32
-    # Rounding adds its share, up to a tolerance, and how much depends on the processor.
-    assert problem.missed(end.double(), rtol) <= 2.0
+    assert problem.missed(end.double(), rtol) <= most
 
 
 def test_an_explicit_method_that_gives_up_names_the_one_that_does_not():

@@ -11,7 +11,7 @@ from pages import HTML, SHOW_ALL
 
 from course_lib.widgets import StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page.html import HOST
-from tools.hasten import dressed, measured, ordered
+from tools.hasten import measured, ordered
 from tools.weight import TYPESET
 
 HEAD = """\
@@ -60,36 +60,6 @@ def test_a_listing_says_its_lines_and_columns_and_a_drawing_its_shape():
     )
     assert "    pass\n</span></pre>" in page
     assert '<figure class="course-figure" style="--width: 540.0pt; --ratio: 2">' in page
-
-
-def test_the_style_sheets_of_a_page_become_one_that_finds_its_files(tmp_path):
-    static = tmp_path / "_static"
-    (static / "styles").mkdir(parents=True)
-    (tmp_path / "chapters").mkdir()
-    (static / "base.css").write_text("i { background: url(file.png) }")
-    (static / "styles" / "theme.css").write_text(
-        '@charset "UTF-8";@import "../base.css";\n'
-        "@font-face { src: url(../fonts/a.woff) }"
-        'b { background: url("data:image/svg+xml,%3csvg(0)") }'
-    )
-    (static / "own.css").write_text("p { color: red }")
-    page = (
-        '<link href="../_static/styles/theme.css?digest=1" rel="stylesheet" />\n'
-        '<link rel="stylesheet" type="text/css" href="../_static/own.css?v=2" />\n<script>'
-    )
-    made = dressed(page, tmp_path / "chapters" / "a.html", static)
-    (sheet,) = static.glob("book-*.css")
-    assert made.split() == [
-        *("<link", 'rel="stylesheet"', f'href="../_static/{sheet.name}"', "/>"),
-        "<script>",
-    ]
-    assert sheet.read_text().split("\n") == [
-        "i { background: url(file.png) }",
-        "@font-face { src: url(fonts/a.woff) }"
-        'b { background: url("data:image/svg+xml,%3csvg(0)") }',
-        "p { color: red }",
-    ]
-    assert dressed(made, tmp_path / "chapters" / "a.html", static) == made
 
 
 @pytest.fixture

@@ -1,32 +1,20 @@
-"""A built book without what none of its pages shows: icons, words of one colour."""
+"""A built book without words of one colour and colours of grey pictures."""
+
+import io
+from base64 import b64decode, b64encode
 
 import pytest
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.ttLib import TTFont
 from pages import HTML
+from PIL import Image
 
 from tools.lighten import (
-    CHARACTER,
     COLOURS,
-    FONTS,
     LISTED_CODE,
-    NAME,
-    STYLE,
+    PICTURE,
     WORD,
-    characters,
-    lighten,
-    lighter,
     plain,
     unwrapped,
-)
-
-SHEET = (
-    '.fa-list-squares:before,.fa-list:before{content:"\\f03a"}'
-    '.fa-j:before{content:"J"}.fa-bed:before{content:"\\f236"}:root{--pst-icon:"\uf0eb"}'
-    "@font-face{src:url(../vendor/fontawesome/webfonts/fa-solid-900.woff2) "
-    'format("woff2"),url(../vendor/fontawesome/webfonts/fa-solid-900.ttf) '
-    'format("truetype")}'
+    with_greys,
 )
 
 THEMES = """\
@@ -52,55 +40,38 @@ def test_words_that_have_the_colour_of_their_listing_in_every_theme_are_no_eleme
     assert unwrapped(before, words) == page.format("h")
 
 
-def test_the_rule_of_an_icon_stays_where_a_page_names_one_of_its_names():
-    style = lighter(SHEET, {"fa-list"})
-    assert '.fa-list-squares:before,.fa-list:before{content:"\\f03a"}' in style
-    assert "fa-bed" not in style
-    assert characters([style]) == {0xF03A, 0xF0EB}
+def page_with(image: Image.Image) -> str:
+    """Make a page that shows a picture, its text broken into lines as in a drawing."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    text = b64encode(file.getvalue()).decode()
+    return f'<image xlink:href="data:image/png;base64,{text[:9]}\n{text[9:]}\n"/>'
 
 
-def font_of(codes: list[int]) -> FontBuilder:
-    """Make a font whose characters are all one empty shape."""
-    names = [".notdef", *(f"g{code}" for code in codes)]
-    made = FontBuilder(1000, isTTF=True)
-    made.setupGlyphOrder(names)
-    made.setupCharacterMap(dict(zip(codes, names[1:])))
-    made.setupGlyf({name: TTGlyphPen(None).glyph() for name in names})
-    made.setupHorizontalMetrics(dict.fromkeys(names, (500, 0)))
-    made.setupHorizontalHeader()
-    made.setupNameTable({})
-    made.setupOS2()
-    made.setupPost()
-    return made
+def shown_by(page: str) -> Image.Image:
+    """Return the picture of a page."""
+    return Image.open(io.BytesIO(b64decode(PICTURE.search(page)[0])))
 
 
-def test_a_book_keeps_the_characters_that_its_pages_and_its_styles_show(tmp_path):
-    (tmp_path / STYLE).parent.mkdir(parents=True)
-    (tmp_path / STYLE).write_text(SHEET, encoding="utf-8")
-    (tmp_path / COLOURS).write_text(THEMES, encoding="utf-8")
-    (tmp_path / FONTS).mkdir(parents=True)
-    font_of([0xF03A, 0xF0EB, 0xF236]).save(tmp_path / FONTS / "fa-solid-900.ttf")
-    (tmp_path / FONTS / "fa-solid-900.woff2").touch()
-    (tmp_path / "page.html").write_text('<i class="fa-solid fa-list"></i>')
-    lighten(tmp_path)
-    (font,) = (tmp_path / FONTS).iterdir()
-    assert set(TTFont(font).getBestCmap()) == {0xF03A, 0xF0EB}
-    style = (tmp_path / STYLE).read_text(encoding="utf-8")
-    assert f'{font.name}) format("woff")' in style
-    assert ".ttf" not in style
+def test_a_picture_of_greys_carries_one_number_a_pixel_and_shows_the_same():
+    ramp = Image.linear_gradient("L").convert("RGBA")
+    page = page_with(ramp)
+    light = with_greys(page)
+    found = shown_by(light)
+    assert found.mode == "L"
+    assert found.convert("RGBA").tobytes() == ramp.tobytes()
+    assert len(light) < len(page)
+    assert light.endswith('"/>')
+    assert with_greys(light) == light
 
 
-@pytest.mark.skipif(not HTML.is_dir(), reason="there is no built book")
-def test_every_icon_of_the_built_book_has_its_shape():
-    style = (HTML / STYLE).read_text(encoding="utf-8")
-    shown = {code or ord(itself) for code, itself in CHARACTER.findall(style)}
-    assert shown
-    fonts = [TTFont(path).getBestCmap() for path in (HTML / FONTS).glob("*.woff")]
-    drawn = {code for font in fonts for code in font}
-    assert characters([style]) <= drawn
-    names = set(NAME.findall((HTML / "intro.html").read_text(encoding="utf-8")))
-    sizes = {"fa-solid", "fa-lg"}
-    assert all(f".{name}:before" in style for name in names - sizes)
+@pytest.mark.parametrize("pixel", [(200, 200, 201, 255), (200, 200, 200, 254)])
+def test_a_picture_with_one_pixel_of_colour_or_seen_through_stays_as_it_is(pixel):
+    ramp = Image.linear_gradient("L").convert("RGBA")
+    ramp.putpixel((3, 5), pixel)
+    found = shown_by(with_greys(page_with(ramp)))
+    assert found.mode == "RGBA"
+    assert found.tobytes() == ramp.tobytes()
 
 
 @pytest.mark.skipif(not HTML.is_dir(), reason="there is no built book")

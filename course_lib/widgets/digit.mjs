@@ -2,11 +2,13 @@
 import { choice, element, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { GAP, Plot, text } from "./page/plot.mjs";
 import { endOf, solve } from "./page/rk.mjs";
+import { reader } from "./page/rows.mjs";
 import { decode } from "./page/wire.mjs";
 
 /** @import { RenderProps } from "@anywidget/types" */
 /** @import { Memo } from "./page/frame.mjs" */
 /** @import { Field, Path, Vector } from "./page/rk.mjs" */
+/** @import { Carried } from "./page/rows.mjs" */
 /** @import { Choice } from "./page/tables.mjs" */
 
 const SIZE = 64 * 36; // channels of 6 × 6
@@ -20,12 +22,8 @@ const PADDED = Array.from({ length: 36 }, (_, p) => p + 9 + 2 * Math.floor(p / 6
  * @typedef {{ f: Field, head: (y: Vector) => number[] }} Classifier
  */
 
-/**
- * @param {Counts} counts
- * @param {Int16ArrayConstructor | Int8ArrayConstructor} Kind
- */
-const scaled = ([text, unit], Kind) =>
-  new Float64Array(new Kind(decode(text))).map((v) => v * unit);
+/** @param {Counts} counts */
+const scaled = ([text, unit]) => new Float64Array(new Int8Array(decode(text))).map((v) => v * unit);
 
 /**
  * Pairs of channels normalised together, into `out`, padded or not.
@@ -52,7 +50,7 @@ function groupNorm(y, affine, floor, out = new Float64Array(SIZE)) {
 /**
  * Weights times the neighbourhoods of all places, in blocks of four by two sums, so that
  * every number read is used more than once.
- * @param {Vector} A
+ * @param {Float32Array} A
  * @param {Vector} bias
  * @returns {Convolution}
  */
@@ -104,19 +102,14 @@ function convolution(A, bias) {
 
 /**
  * f(t, y), and the probabilities at y; the numbers come in PyTorch's order.
- * @param {Counts} weights
+ * @param {Carried} weights
  * @returns {Classifier}
  */
 export function classifier(weights) {
-  const numbers = scaled(weights, Int16Array);
-  let at = 0;
-  const take = (/** @type {number} */ n) => {
-    at += n;
-    return numbers.subarray(at - n, at);
-  };
-  const [norm1, norm2, norm3] = [128, 128, 128].map(take);
-  const [conv1, conv2] = [0, 1].map(() => convolution(take(64 * TAPS), take(64)));
-  const [norm4, W, b] = [128, 640, 10].map(take);
+  const { vector, matrix } = reader(weights);
+  const [norm1, norm2, norm3] = [128, 128, 128].map(vector);
+  const [conv1, conv2] = [0, 1].map(() => convolution(matrix(64, TAPS), vector(64)));
+  const [norm4, W, b] = [vector(128), matrix(10, 64), vector(10)];
   return {
     f: (t, y) => groupNorm(conv2(t, conv1(t, y, norm1), norm2), norm3, -Infinity),
     head(y) {
@@ -138,7 +131,7 @@ export function classifier(weights) {
  */
 export function digitState({ f, head }, feature, rtol) {
   const settings = { method: "dopri5", rtol, atol: rtol };
-  const path = solve(f, scaled(feature, Int8Array), [0, 1], settings);
+  const path = solve(f, scaled(feature), [0, 1], settings);
   return { path, probabilities: head(endOf(path)) };
 }
 

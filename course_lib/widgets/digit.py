@@ -15,11 +15,10 @@ from course_lib.solvers import Solution, solve
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.page.module import module
 from course_lib.widgets.traits import Positive, Whole, within
-from course_lib.widgets.wire import png, quantise, restore
+from course_lib.widgets.wire import png, quantise, restore, restore_rows, round_rows
 
 __all__ = ["DigitDepthExplorer", "DigitSolution"]
 
-WEIGHTS, FEATURES = torch.int16, torch.int8  # as which they travel
 SURE = 0.9  # the picker calls a digit hard that the model gives less
 
 
@@ -49,8 +48,8 @@ class DigitSolution:
 class DigitDepthExplorer(LiveFigure):
     """A digit, a tolerance, and how often the solver calls f to classify it.
 
-    The page carries the ODE block and the head in 16 bits a number, and what the stem
-    makes of each digit in 8.
+    The page carries the ODE block, the head and what the stem makes of each digit in 8
+    bits a number; `solution` computes with the same rounded numbers.
 
     Parameters
     ----------
@@ -82,7 +81,9 @@ class DigitDepthExplorer(LiveFigure):
         "accepted": "steps",
         "rejected": "attempts",
     }
-    weights = Quantised(read_only=True).tag(sync=True)
+    weights = traitlets.Tuple(
+        traitlets.Unicode(), traitlets.Unicode(), read_only=True
+    ).tag(sync=True)
     features = traitlets.List(Quantised(), read_only=True).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     labels = traitlets.List(traitlets.Int(), read_only=True).tag(sync=True)
@@ -106,10 +107,9 @@ class DigitDepthExplorer(LiveFigure):
         chosen, truth = images[indices].cpu(), labels[indices].tolist()
         states = model.stem(chosen.to(next(model.parameters()).device))
         likely = model.head(model.body(states)).softmax(1).tolist()
-        parameters = nn.utils.parameters_to_vector(_carried(f, model.head))
         self._fix(
-            weights=quantise(parameters, WEIGHTS),
-            features=[quantise(y, FEATURES) for y in states],
+            weights=round_rows(_carried(f, model.head)),
+            features=[quantise(y) for y in states],
             pictures=[png(image[0]) for image in chosen],
             labels=truth,
             names=[_name(*row) for row in zip(indices, truth, likely)],
@@ -127,8 +127,7 @@ class DigitDepthExplorer(LiveFigure):
         """
         f = ConvDynamics()
         model = DigitClassifier(NeuralODE(f)).double()
-        numbers = restore(self.weights, WEIGHTS)
-        nn.utils.vector_to_parameters(numbers, _carried(f, model.head))
+        restore_rows(self.weights, _carried(f, model.head))
         return model
 
     @torch.no_grad()
@@ -141,15 +140,15 @@ class DigitDepthExplorer(LiveFigure):
             If the solve cannot go on.
         """
         model = self.network()
-        y0 = restore(self.features[self.digit], FEATURES).view(1, 64, 6, 6)
+        y0 = restore(self.features[self.digit]).view(1, 64, 6, 6)
         made = solve(_block(model), y0, [0.0, 1.0], rtol=self.rtol, atol=self.rtol)
         likely = model.head(made.ys[-1]).softmax(1)[0]
         return DigitSolution(made, likely, likely.argmax().item())
 
 
-def _carried(f: ConvDynamics, head: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that travel, in the order in which the page reads them."""
-    return [*f.parameters(), *head.parameters()]
+def _carried(f: ConvDynamics, head: nn.Module) -> list[Tensor]:
+    """Return all numbers that travel, in the order in which the page reads them."""
+    return [p.data for part in (f, head) for p in part.parameters()]
 
 
 def _block(model: DigitClassifier) -> ConvDynamics:

@@ -25,7 +25,7 @@ from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.learner import numbers
 from course_lib.widgets.page.module import PAGE, module
 from course_lib.widgets.traits import Point, Positive, Whole, within
-from course_lib.widgets.wire import decode, encode
+from course_lib.widgets.wire import restore_rows, round_rows
 
 __all__ = ["DigitSampler", "SampledDigit", "normals"]
 
@@ -34,7 +34,6 @@ MANY = 10  # digits of a grid
 LENGTH = 4.0  # of the noise: √16, where nearly all of a normal vector in R^16 is
 NONE = "none"  # the class that is no class
 LABELS = [*map(str, range(10)), NONE]
-LARGEST = 127  # what the largest number of a row is counted as
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class DigitSampler(LiveFigure):
             ("vae", vae, DigitVAE()),
         ):
             _check(name, net, like)
-        self._fix(weights=_rounded(_carried(flow, vae)))
+        self._fix(weights=round_rows(_carried(flow, vae)))
         super().__init__(**settings)
 
     @traitlets.validate("mix", "moment")
@@ -146,7 +145,7 @@ class DigitSampler(LiveFigure):
         The encoder is not the trained one.
         """
         flow, vae = digit_velocity().double(), DigitVAE().double()
-        _restore(self.weights, _carried(flow, vae))
+        restore_rows(self.weights, _carried(flow, vae))
         return flow.requires_grad_(False), vae.requires_grad_(False)
 
     @torch.no_grad()
@@ -279,32 +278,3 @@ def _carried(flow: LabelledVelocity, vae: DigitVAE) -> list[Tensor]:
         vae.centre,
         vae.spread,
     ]
-
-
-def _rounded(tensors: list[Tensor]) -> tuple[str, str]:
-    """Return matrices as counts of a unit of each row, and units and vectors, as text."""
-    counts, rest = [], []
-    for x in tensors:
-        if x.ndim > 1:
-            rows = x.detach().cpu().double().flatten(1)
-            units = (rows.abs().amax(1) / LARGEST).half().clamp(min=2**-24)
-            counted = (rows / units.double()[:, None]).round().clamp(-LARGEST, LARGEST)
-            counts.append(counted)
-            rest.append(units)
-        else:
-            rest.append(x)
-    return encode(counts, torch.int8), encode(rest, torch.float16)
-
-
-def _restore(weights: tuple[str, str], tensors: list[Tensor]) -> None:
-    """Write what `_rounded` wrote into tensors."""
-    counts, rest = (
-        decode(text, kind).double()
-        for text, kind in zip(weights, (torch.int8, torch.float16))
-    )
-    for x in tensors:
-        found, rest = rest[: len(x)], rest[len(x) :]
-        if x.ndim > 1:
-            counted, counts = counts[: x.numel()], counts[x.numel() :]
-            found = counted.view(len(x), -1) * found[:, None]
-        x.copy_(found.view_as(x))

@@ -23,6 +23,8 @@ __all__ = [
     "png",
     "quantise",
     "restore",
+    "restore_rows",
+    "round_rows",
     "shape_of",
     "widths_of",
 ]
@@ -33,6 +35,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "relu": nn.ReLU,
 }
+
+
+LARGEST = 127  # what the largest number of a picture or a row is counted as
 
 
 def encode(tensors: Iterable[Tensor], dtype: torch.dtype = torch.float32) -> str:
@@ -53,23 +58,58 @@ def decode(text: str, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.frombuffer(data, dtype=dtype)
 
 
-def quantise(x: Tensor, dtype: torch.dtype) -> tuple[str, float]:
-    """Return x in multiples of a unit: what `encode` writes of them, and the unit.
+def quantise(x: Tensor) -> tuple[str, float]:
+    """Return x, of any shape, in 8 bits a number, multiples of a unit: what `encode` writes
+    of them, and the unit.
+    """
+    x = x.detach().cpu().double()
+    unit = x.abs().max().item() / LARGEST
+    return encode([(x / unit).round()], torch.int8), unit
+
+
+def restore(quantised: tuple[str, float]) -> Tensor:
+    """Return what `quantise` wrote, shape (n,), in float64."""
+    text, unit = quantised
+    return decode(text, torch.int8).double() * unit
+
+
+def round_rows(tensors: Iterable[Tensor]) -> tuple[str, str]:
+    """Return matrices in 8 bits a number and vectors in 16, as two texts.
 
     Parameters
     ----------
-    x : Tensor, any shape
-    dtype : torch.dtype of whole numbers; its largest stands for the largest ``|x|``
+    tensors : iterable of Tensor, shape (n,) a vector, (n, ...) a matrix of n rows
+
+    Returns
+    -------
+    counts : str, how often each number of a matrix holds the unit of its row
+    rest : str, the units of each matrix, and the vectors, in half precision
     """
-    x = x.detach().cpu().double()
-    unit = x.abs().max().item() / torch.iinfo(dtype).max
-    return encode([(x / unit).round()], dtype), unit
+    counts, rest = [torch.empty(0)], [torch.empty(0)]
+    for x in tensors:
+        if x.ndim > 1:
+            rows = x.detach().cpu().double().flatten(1)
+            units = (rows.abs().amax(1) / LARGEST).half().clamp(min=2**-24)
+            counted = (rows / units.double()[:, None]).round().clamp(-LARGEST, LARGEST)
+            counts.append(counted)
+            rest.append(units)
+        else:
+            rest.append(x)
+    return encode(counts, torch.int8), encode(rest, torch.float16)
 
 
-def restore(quantised: tuple[str, float], dtype: torch.dtype) -> Tensor:
-    """Return what `quantise` wrote, shape (n,), in float64."""
-    text, unit = quantised
-    return decode(text, dtype).double() * unit
+def restore_rows(rounded: tuple[str, str], tensors: Iterable[Tensor]) -> None:
+    """Write what `round_rows` wrote into tensors of the same shapes."""
+    counts, rest = (
+        decode(text, kind).double()
+        for text, kind in zip(rounded, (torch.int8, torch.float16))
+    )
+    for x in tensors:
+        found, rest = rest[: len(x)], rest[len(x) :]
+        if x.ndim > 1:
+            counted, counts = counts[: x.numel()], counts[x.numel() :]
+            found = counted.view(len(x), -1) * found[:, None]
+        x.copy_(found.view_as(x))
 
 
 def shape_of(f: MLPDynamics) -> tuple[tuple[int, ...], str, bool]:

@@ -1,15 +1,11 @@
 // Digits from noise: course_lib.flows.LabelledVelocity, guided, and the decoder of DigitVAE,
 // in plain arrays. Everything is done for two at a time: with and without a class, two images.
 // Weights that are read once and used twice take two thirds of the time. No DOM here.
-import { decode } from "./wire.mjs";
+import { reader } from "./rows.mjs";
 
 /** @import { Vector } from "./rk.mjs" */
+/** @import { Carried, Linear, Reader } from "./rows.mjs" */
 
-/**
- * Matrices as whole numbers that count the unit of their row, and units and vectors, in half
- * precision; both as base64, in the order in which course_lib/widgets/sampler.py writes them.
- * @typedef {[counts: string, rest: string]} Carried
- */
 /**
  * Whose velocity: a class, a share of the way to another one, and the weight of guidance.
  * @typedef {{ label: number, other: number, mix: number, guidance: number }} Asked
@@ -20,51 +16,9 @@ import { decode } from "./wire.mjs";
  * @property {(codes: Vector[]) => Float64Array[]} images of two codes: 28 × 28 numbers each,
  *   by rows, ink being 1
  */
-/**
- * @typedef {{ W: Float32Array, b: Float64Array, inputs: number, outputs: number }} Linear
- */
 
 const [DIM, WIDTH, NONE] = [16, 192, 10];
 const WAVES = Array.from({ length: 8 }, (_, i) => Math.fround(2 * Math.PI * 2 ** (i / 2 - 2)));
-
-/**
- * Numbers in half precision; none of them is infinite.
- * @param {string} text
- */
-function fromHalf(text) {
-  return new Float64Array(new Uint16Array(decode(text))).map((h) => {
-    const [exponent, digits] = [(h >> 10) & 31, h & 1023];
-    const size = exponent ? (1024 + digits) * 2 ** (exponent - 25) : digits * 2 ** -24;
-    return h >> 15 ? -size : size;
-  });
-}
-
-/**
- * Reads matrices and vectors one after the other.
- * @param {Carried} carried
- */
-function reader([counts, rest]) {
-  const [whole, parts] = [new Int8Array(decode(counts)), fromHalf(rest)];
-  let [at, from] = [0, 0];
-  const vector = (/** @type {number} */ n) => {
-    from += n;
-    return parts.slice(from - n, from);
-  };
-  const matrix = (/** @type {number} */ rows, /** @type {number} */ columns) => {
-    const units = vector(rows);
-    at += rows * columns;
-    const counted = whole.subarray(at - rows * columns, at);
-    return new Float32Array(counted).map((k, i) => k * units[Math.floor(i / columns)]);
-  };
-  /** @type {(outputs: number, inputs: number) => Linear} */
-  const layer = (outputs, inputs) => {
-    const W = matrix(outputs, inputs);
-    return { W, b: vector(outputs), inputs, outputs };
-  };
-  return { vector, matrix, layer };
-}
-
-/** @typedef {ReturnType<typeof reader>} Reader */
 
 /**
  * W x + b for the two halves of x; `out` has the first from the place `to`, the second from

@@ -9,6 +9,7 @@ names. What is named stays, and the shapes of the icons that are shown.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -121,6 +122,7 @@ def reduce(font: Path, keep: set[int]) -> None:
 # --- one sheet ------------------------------------------------------------------------
 
 
+@functools.cache  # the pages of a book have the same sheets
 def whole(sheet: Path, folder: Path) -> str:
     """Return a style sheet, what it imports included, as it reads in another folder."""
 

@@ -3,9 +3,9 @@
     python -m tools.hasten _build/html
 
 What others' scripts do can wait: they run when the page is parsed and its figures stand,
-and formulas are set last. And a listing or a drawing that is out of sight need not be laid out,
-if the page knows how much room it takes: a listing its lines and columns, a drawing its
-width and the ratio of its sides. assets/course.css makes use of them.
+and formulas are set last. And a listing or a drawing that is out of sight need not be laid
+out, if the page knows how much room it takes: a listing its lines and columns, a drawing
+its width and the ratio of its sides. assets/course.css makes use of them.
 """
 
 from __future__ import annotations

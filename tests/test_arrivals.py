@@ -6,11 +6,18 @@ import pytest
 import torch
 from problems import BY_NAME, PROBLEMS
 from test_adjoint import cosines, learnable, sensitivities
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from course_lib.measuring import Counted, flat, relative_error
 from course_lib.models import MLPDynamics
-from course_lib.solvers import METHODS, odeint, odeint_interpolated
+from course_lib.solvers import (
+    METHODS,
+    odeint,
+    odeint_checkpointed,
+    odeint_interpolated,
+)
 
 ADAPTIVE = [name for name, tableau in METHODS.items() if tableau.adaptive]
 
@@ -72,6 +79,39 @@ def test_a_thousand_observations_cost_the_evaluations_of_a_hundred():
     # Twice the products of a step without, and one for the slope where it starts.
     assert max(calls.values()) <= 2.5 * calls[2]
     assert calls[1000] <= 1.1 * calls[100]
+
+
+class MadeTensors(TorchDispatchMode):
+    """Counts the tensors that operations give back."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.count += sum(isinstance(x, Tensor) for x in tree_leaves(result))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("solver", "learnt"),
+    [
+        (odeint, False),
+        (odeint, True),
+        (odeint_checkpointed, False),
+        (odeint_checkpointed, True),
+        (odeint_interpolated, False),  # the gradient of t takes f at each
+    ],
+)
+def test_no_tensor_is_made_for_each_requested_time(solver, learnt):
+    torch.manual_seed(0)
+    f, y0 = MLPDynamics(2, (8,)).double(), cosines(2)
+    counts = []
+    for n in (100, 1000):
+        t = torch.linspace(0, 1, n, dtype=torch.float64, requires_grad=learnt)
+        with MadeTensors() as made:
+            solver(f, y0, t, **tight(1e-6)).square().sum().backward()
+        counts.append(made.count)
+    assert counts[0] == counts[1]
 
 
 def test_what_arrives_only_inside_is_not_stepped_over():

@@ -105,7 +105,7 @@ class Arrivals:
         if not theta.any():  # it arrives at t
             return total
         weights = dense_weights(theta, tableau).to(g).T
-        w = [h * x for x in weighted_sums(weights, list(g))]
+        w = [h * x for x in weighted_sums(weights, g)]
         pull = self._at(t, t_next, self.flow.derivatives)
         for c, row in reversed([*zip(tableau.c, ((), *tableau.a))]):
             slope, v = pull(t + c * h, w.pop())

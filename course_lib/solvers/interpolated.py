@@ -83,7 +83,8 @@ def odeint_interpolated(
     Notes
     -----
     The number of requested times hardly matters: a step of λ that passes some costs about
-    twice as many products as one that passes none (see `course_lib.solvers.arrivals`).
+    twice as many products as one that passes none (see `course_lib.solvers.arrivals`). A
+    gradient for t itself takes f once more at each.
 
     The forward pass keeps a polynomial for each step, of at most five states for
     'dopri5', where `odeint` keeps what six evaluations of f leave behind and

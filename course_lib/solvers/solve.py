@@ -189,7 +189,7 @@ def walk(
     """
     moments, done, track_t = times.tolist(), 1, field.shift is not None
     steps_of = _through if settings.tableau.adaptive else _from_time_to_time
-    stops = times.double().unbind() if track_t else moments
+    stops = times.double() if track_t else moments
     coarse, rounding = None, 16 * torch.finfo(y0.dtype).eps
     for step in steps_of(field, y0, stops, settings):
         first, reached = done, abs(to_float(step.t_next) - moments[0])

@@ -45,7 +45,10 @@ def _plus(
     return total
 
 
-def weighted_sums(weights: Tensor, stages: list[Tensor]) -> Tensor:
-    """Σ_i w_ni k_i for n rows of weights, shape (n, *state), in their own precision."""
+def weighted_sums(weights: Tensor, stages: list[Tensor] | Tensor) -> Tensor:
+    """Σ_i w_ni k_i for n rows of weights, shape (n, *state), in their own precision; the
+    k may be one tensor already.
+    """
+    k = stages if isinstance(stages, Tensor) else torch.stack(stages)
     with torch.autocast(weights.device.type, enabled=False):
-        return torch.tensordot(weights, torch.stack(stages), dims=1)
+        return torch.tensordot(weights, k, dims=1)

@@ -257,7 +257,7 @@ def test_a_digit_is_painted_as_python_has_it_and_ten_more_after_one_click(show):
 def test_the_time_of_a_digit_is_told_once_the_browser_has_compiled_the_code(show):
     page = show(sampler())
     took = page.locator(".live-took")
-    expect(took).to_contain_text("move anything")
+    expect(took).to_contain_text("drag a slider")
     for _ in range(3):
         expect(took).not_to_contain_text(" ms.")
         page.get_by_label("Guidance").press("ArrowRight")

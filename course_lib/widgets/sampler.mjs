@@ -172,7 +172,7 @@ function render({ model, el }) {
     took.textContent =
       made > COLD
         ? `Solved and decoded in ${digit.ms.toFixed(1)} ms.`
-        : "Solved and decoded in your browser; move anything to see how long it takes.";
+        : "Solved and decoded in your browser; drag a slider to see how long it takes.";
     figure.tell({ guidance: one.asked.guidance, t, nfe: digit.path.nfe });
     return report(get, digit.path, settings, one);
   }

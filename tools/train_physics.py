@@ -27,7 +27,6 @@ from course_lib.models import (
     HamiltonianField,
     MLPDynamics,
     ScalarNetwork,
-    pendulum_energy,
     spring_energy,
     two_body_energy,
 )
@@ -107,6 +106,12 @@ def orbits(n: int, g: torch.Generator) -> Tensor:
     return torch.cat((place, -place, speed, -speed), dim=1)
 
 
+def heavy_pendulum_energy(y: Tensor) -> Tensor:
+    """``p² + 3 (1 - cos q)``, the pendulum of the public code; (*, 2) -> (*)."""
+    q, p = y.unbind(-1)
+    return p.square() + 3 * (1 - q.cos())
+
+
 TASKS = {
     "mass-spring": Task(
         f=HamiltonianField(spring_energy),
@@ -120,8 +125,8 @@ TASKS = {
         decay=1e-4,
     ),
     "pendulum": Task(
-        f=HamiltonianField(lambda y: 2 * pendulum_energy(y)),
-        energy=lambda y: 2 * pendulum_energy(y),
+        f=HamiltonianField(heavy_pendulum_energy),
+        energy=heavy_pendulum_energy,
         starts=ring(1.3, 2.3),
         judges=corners,
         paths=25,

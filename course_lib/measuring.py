@@ -181,7 +181,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     Dowson, Landau 1982. Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule.
     """
     x, y = x.detach().double(), y.detach().double()
-    C, D = x.T.cov(), y.T.cov()
+    C, D = (torch.atleast_2d(points.T.cov()) for points in (x, y))
     values, vectors = torch.linalg.eigh(C)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     mixed = torch.linalg.eigvalsh(root @ D @ root).clamp(min=0).sqrt().sum()
@@ -191,16 +191,26 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 def coverage(real: Tensor, made: Tensor, *, nearest: int = 5) -> float:
     """The share of the real points, shape (n, d), that have a made one, shape (m, d), at
-    least as near as the real neighbour number `nearest`.
+    least as near as the real neighbour number `nearest`, in double precision.
+
+    Raises
+    ------
+    ValueError
+        If there are too few real points to have such a neighbour.
 
     References
     ----------
     Naeem, Oh, Uh, Choi, Yoo 2020, Reliable Fidelity and Diversity Metrics for Generative
     Models.
     """
-    radius = (
-        torch.cdist(real, real).kthvalue(nearest + 1, dim=1).values
-    )  # itself is one
+    if len(real) <= nearest:
+        raise ValueError(
+            f"real must hold more than nearest={nearest} points, got {len(real)}; give "
+            "more, or a smaller nearest"
+        )
+    real, made = real.detach().double(), made.detach().double()
+    # Each point is a neighbour of its own.
+    radius = torch.cdist(real, real).kthvalue(nearest + 1, dim=1).values
     return float((torch.cdist(real, made).amin(dim=1) <= radius).float().mean())
 
 

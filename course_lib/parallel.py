@@ -153,9 +153,9 @@ class StepCost:
     """How long a training step takes that processes share; a model of few constants.
 
     The gradients go round a ring: each process sends 2 (P - 1) messages to its neighbour,
-    each of a P-th of the numbers, and waits for them. Nothing overlaps here. In truth a
-    part of the messages travels while the rest of the gradient is computed, so that the
-    model is on the slow side.
+    each of a P-th of the numbers, and waits for them. Nothing overlaps here, and nothing is
+    in another's way: in truth a part of the messages travels while the rest of the gradient
+    is computed, and processes on one machine share its caches and its memory.
 
     Attributes
     ----------

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.solvers import METHODS, odeint, rk_step
+from course_lib.solvers.checks import GuardedField
 
 __all__ = ["MultipleShooting", "blended", "consecutive", "doubling"]
 
@@ -158,7 +159,7 @@ def blended(
     Raises
     ------
     ValueError
-        For a share beyond 0 and 1, or fewer than one step.
+        For a share beyond 0 and 1, fewer than one step, or a method that is not known.
 
     References
     ----------
@@ -169,12 +170,17 @@ def blended(
         raise ValueError(f"share must be from 0 to 1, got {share!r}")
     if substeps < 1:
         raise ValueError(f"substeps must be at least 1, got {substeps!r}")
+    if method not in METHODS:
+        raise ValueError(
+            f"method={method!r} is not known; choose from {', '.join(METHODS)}"
+        )
     times, tableau = [float(time) for time in t], METHODS[method]
+    field = GuardedField(f, ys[0])
     y, predictions = ys[0], [ys[0]]
     for i in range(1, len(times)):
         h = (times[i] - times[i - 1]) / substeps
         for j in range(substeps):
-            y = rk_step(f, times[i - 1] + j * h, y, h, tableau)[0]
+            y = rk_step(field, times[i - 1] + j * h, y, h, tableau)[0]
         predictions.append(y)
         y = torch.lerp(y, ys[i], share)
     return torch.stack(predictions)

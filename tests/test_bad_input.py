@@ -528,3 +528,17 @@ def test_in_an_interval_of_no_length_parameters_have_a_gradient_of_zero(solver):
     f = Autonomous(torch.nn.Linear(2, 2))
     solver(f, torch.ones(2), [4.0, 4.0]).sum().backward()
     assert [p.grad.abs().sum().item() for p in f.parameters()] == [0.0, 0.0]
+
+
+def test_in_inference_mode_too_f_must_leave_the_state_and_its_result_alone():
+    buffer = torch.empty(2)
+    cases = {
+        "f changed y in place": lambda t, y: y.neg_(),
+        "f wrote over the tensor": lambda t, y: torch.neg(y, out=buffer),
+    }
+    for words, f in cases.items():
+        with torch.inference_mode(), pytest.raises(ValueError, match=words):
+            odeint(f, torch.ones(2), SPAN)
+    with torch.inference_mode():
+        fine = odeint(lambda t, y: -y, torch.ones(2), SPAN)[-1]
+    torch.testing.assert_close(fine, torch.full((2,), math.exp(-1)))

@@ -360,3 +360,15 @@ def test_a_sparse_adjacency_is_the_dense_one_and_a_ring_closes():
     assert (degrees(ring(5).adjacency()) == 2).all()
     with pytest.raises(ValueError, match="at least 3"):
         ring(2)
+
+
+@pytest.mark.parametrize("unknown", [-1, 9])
+def test_labels_are_read_only_where_they_are_known(unknown):
+    known = torch.tensor([True, False, True])
+    labels = torch.tensor([0, unknown, 1])
+    F = label_propagation(path(3), labels, known, keep=0.9, rounds=9)
+    expected = label_propagation(
+        path(3), labels.where(known, 0), known, keep=0.9, rounds=9
+    )
+    assert F.shape == (3, 2)
+    assert torch.equal(F, expected)

@@ -358,3 +358,52 @@ def test_a_traced_tolerance_is_refused_with_the_cure():
 
     with pytest.raises(TypeError, match="static_argnames='rtol'"):
         jax.jit(end)(1e-3)
+
+
+# --- what compiled code cannot refuse -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "t", [[0.0, 2.0, 1.0], [0.0, 0.4, 0.0], [1.0, 0.0, 0.5]], ids=str
+)
+def test_times_that_are_not_in_order_end_in_nan_and_not_in_a_loop_without_end(t):
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def last(y0, t):
+        ys = jax_solve(lambda t, y: -y, y0, t).ys
+        return ys[-1].sum(), ys
+
+    (_, ys), grad = last(jnp.ones(1), jnp.array(t))
+    assert ys[0] == 1
+    assert jnp.isnan(ys[1:]).all()
+    assert jnp.isnan(grad).all()
+
+
+def test_in_compiled_code_the_last_time_may_fill_up_a_shorter_series():
+    solve_to = jax.jit(
+        jax.vmap(lambda t: jax_solve(lambda t, y: -y, jnp.ones(1), t).ys)
+    )
+    ys = solve_to(jnp.array([[0.0, 0.5, 1.2], [0.0, 0.4, 0.4]]))[..., 0]
+    exact = jnp.exp(-jnp.array([[0.0, 0.5, 1.2], [0.0, 0.4, 0.4]]))
+    assert apart(ys, exact) < 1e-4
+
+
+@pytest.mark.parametrize("origin", [0.0, 1e4])
+def test_a_float32_clock_that_starts_late_costs_no_digits(origin):
+    circle = lambda t, y: jnp.stack((y[1], -y[0]))  # noqa: E731
+    y0 = jnp.array([1.0, 0.0], jnp.float32)
+    t = jnp.array([origin, origin + 100.0], jnp.float32)
+    found = jax_solve(circle, y0, t).ys[-1]
+    exact = jnp.array([math.cos(100.0), -math.sin(100.0)])
+    assert apart(found, exact) < 5e-4
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_a_state_of_too_few_digits_is_refused(dtype):
+    with pytest.raises(TypeError, match=r"y0 is .*float16.*astype\(jnp\.float32\)"):
+        jax_solve(lambda t, y: -y, jnp.ones(1, dtype), [0.0, 1.0])
+
+
+def test_a_complex_state_is_refused_with_what_keeps_both_its_parts():
+    with pytest.raises(TypeError, match=r"must be real.*y0\.imag"):
+        jax_solve(lambda t, y: -y, jnp.ones(1, jnp.complex64), [0.0, 1.0])

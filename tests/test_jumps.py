@@ -539,3 +539,26 @@ def test_the_checkpointed_solve_moves_no_times_across_a_jump():
     ys = odeint_checkpointed(seasons, y0, t, jumps=[3.0], adjoint_params=())
     (found,) = torch.autograd.grad(ys[-1].sum(), t)
     assert found[1].item() == pytest.approx(ys[-1].item() * math.cos(1.0), rel=1e-4)
+
+
+@second_ways
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_tensor_that_f_uses_before_a_jump_alone_is_not_forgotten(way, n):
+    dose, k = (
+        torch.tensor(1.0, requires_grad=True),
+        torch.tensor(0.5, requires_grad=True),
+    )
+
+    def f(t, y):
+        return (dose if t < 1 else 0.0) - k * y
+
+    t, y0 = torch.linspace(0.0, 2.0, n).double(), torch.zeros(1).double()
+    ys = way(f, y0, t, jumps=[1.0], adjoint_params=(k,))
+    with pytest.raises(RuntimeError, match="f uses 1 tensor"):
+        ys[-1].sum().backward()
+    ways = (odeint, {}), (way, {"adjoint_params": (k, dose)})
+    found = [
+        torch.autograd.grad(solver(f, y0, t, jumps=[1.0], **more)[-1].sum(), dose)[0]
+        for solver, more in ways
+    ]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=0)

@@ -442,3 +442,24 @@ def test_the_bound_is_misfit_and_price():
     torch.manual_seed(1)
     found = vae.negative_elbo(images, kl_weight=0.5)
     torch.testing.assert_close(found, by_hand.mean())
+
+
+def test_a_mixture_takes_a_time_for_each_row():
+    mix = GaussianMixture(
+        torch.tensor([0.5, 0.5]),
+        torch.tensor([[0.0, 0.0], [1.0, 2.0]]),
+        torch.tensor([0.5, 2.0]),
+    )
+    y, t = torch.tensor([[0.3, -0.2], [1.0, 0.4]]), torch.tensor([[0.3], [0.8]])
+    for function in (mix.velocity, mix.score, mix.log_prob):
+        each = [function(s, row[None])[0] for s, row in zip(t[:, 0], y)]
+        torch.testing.assert_close(function(t, y), torch.stack(each))
+
+
+def test_a_pairing_is_the_shortest_far_from_the_origin_too():
+    g = torch.Generator().manual_seed(0)
+    x, z = torch.randn(200, 2, generator=g), torch.randn(200, 2, generator=g)
+    pair = flows.pair_by_transport
+    near, far = pair(x, z), pair(x + 3000, z + 3000) - 3000
+    cost = [(x - paired).square().sum().item() for paired in (near, far)]
+    assert cost[1] == pytest.approx(cost[0], rel=1e-2)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from course_lib import measuring, models
+from course_lib.data import generator
 from course_lib.solvers import odeint_adjoint, solve
 
 # --- calls ----------------------------------------------------------------------------
@@ -187,3 +188,29 @@ def test_a_processor_has_a_name_on_every_system(monkeypatch):
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert measuring.processor() == "riscv64 CPU"
+
+
+@pytest.mark.parametrize("far", [0.0, 300.0, 3000.0])
+def test_coverage_is_the_same_wherever_the_points_are(far):
+    g = generator(0)
+    real, made = (
+        torch.randn(300, 2, generator=g),
+        0.15 * torch.randn(300, 2, generator=g),
+    )
+    expected = measuring.coverage(real.double(), made.double())
+    assert 0.05 < expected < 0.3
+    assert measuring.coverage(real + far, made + far) == pytest.approx(
+        expected, abs=0.01
+    )
+
+
+def test_coverage_asks_for_as_many_points_as_it_has_to_count():
+    with pytest.raises(ValueError, match="more than nearest=5 points, got 3"):
+        measuring.coverage(torch.rand(3, 2), torch.rand(9, 2))
+
+
+def test_the_frechet_distance_of_numbers_is_that_of_their_means_and_spreads():
+    x = torch.randn(500, 1, generator=generator(0)).double()
+    assert measuring.frechet_distance(x, 3 + 2 * x) == pytest.approx(
+        float((3 + x.mean()) ** 2 + x.var())
+    )

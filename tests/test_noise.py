@@ -558,3 +558,12 @@ def test_a_path_says_what_it_is_made_of():
     A, far = fokker_planck(well, half, e), torch.full((1,), 2.0, dtype=torch.float64)
     with pytest.raises(ValueError, match="all points must lie between"):
         transition_log_density(A, e, 1.0, far, far)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_edges_are_equal_in_their_own_precision(dtype):
+    edges = torch.linspace(-3, 3, 51, dtype=dtype)
+    A = fokker_planck(lambda t, x: -x, lambda t, x: torch.ones_like(x), edges)
+    assert A.shape == (50, 50)
+    with pytest.raises(ValueError, match="cells of one width"):
+        fokker_planck(lambda t, x: -x, lambda t, x: torch.ones_like(x), edges.exp())

@@ -10,6 +10,7 @@ from course_lib.solvers import (
     odeint,
     odeint_adjoint,
     odeint_checkpointed,
+    odeint_each,
     odeint_interpolated,
     solve,
 )
@@ -102,3 +103,16 @@ def test_parts_that_do_not_fit_are_refused_with_what_came():
         odeint(lambda t, y: y, (y0[0], 1.0), [0.0, 1.0])
     with pytest.raises(TypeError, match="odeint takes them"):
         solve(lambda t, y: y, y0, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("parts", [3, 0, -1, (2, 3), None, "a", 1.5], ids=str)
+def test_parts_that_do_not_divide_the_state_are_refused_by_name(parts):
+    with pytest.raises(ValueError, match="parts must be a number that divides the 4"):
+        odeint(lambda t, y: -y, torch.ones(4), [0.0, 1.0], parts=parts)
+
+
+def test_parts_go_neither_with_a_tuple_nor_with_steps_for_each_sample():
+    with pytest.raises(TypeError, match="parts=2 does not go with a tuple"):
+        odeint(lambda t, y: y, (torch.ones(2), torch.ones(2)), [0.0, 1.0], parts=2)
+    with pytest.raises(ValueError, match="parts=2 does not go with steps for each"):
+        odeint_each(lambda t, y: -y, torch.ones(4), [0.0, 1.0], parts=2)

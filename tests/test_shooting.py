@@ -182,3 +182,14 @@ def test_a_share_and_its_steps_are_checked():
         blended(oscillator, T, PATH, 1.5)
     with pytest.raises(ValueError, match="substeps"):
         blended(oscillator, T, PATH, 0.5, substeps=0)
+
+
+def test_blending_hands_f_its_time_as_a_solve_does_and_refuses_an_unknown_method():
+    def f(t, y):
+        return torch.cos(t) + 0 * y
+
+    times = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)
+    ys = blended(f, times, torch.zeros(5, 2).double(), 0.0)
+    torch.testing.assert_close(ys[:, 0], times.sin(), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="method='rk5' is not known"):
+        blended(f, times, torch.zeros(5, 2).double(), 0.5, method="rk5")

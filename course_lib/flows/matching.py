@@ -184,7 +184,8 @@ def pair_by_transport(x: Tensor, z: Tensor) -> Tensor:
     """
     from scipy.optimize import linear_sum_assignment
 
-    cost = torch.cdist(x.flatten(1), z.flatten(1)).square()
+    # In float32 the products that make a distance lose those far from the origin.
+    cost = torch.cdist(x.flatten(1).double(), z.flatten(1).double()).square()
     _, order = linear_sum_assignment(cost.cpu().numpy())
     return z[torch.as_tensor(order, device=z.device)]
 
@@ -339,7 +340,7 @@ class GaussianMixture:
 
     def score(self, t: Tensor, y: Tensor) -> Tensor:
         """∇ log p(t, y), shape of y."""
-        pull = -self._offsets(t, y) / self._variances(t)[:, None]
+        pull = -self._offsets(t, y) / self._variances(t)[..., None]
         return (self._shares(t, y)[:, :, None] * pull).sum(dim=1)
 
     def velocity(self, t: Tensor, y: Tensor) -> Tensor:
@@ -348,17 +349,17 @@ class GaussianMixture:
 
     def ends(self, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """E[x | y] and E[z | y], by the regression of each component."""
-        alpha, sigma = self.path.alpha(t), self.path.sigma(t)
-        per_variance = self._offsets(t, y) / self._variances(t)[:, None]
+        alpha, sigma = self.path.alpha(t)[..., None], self.path.sigma(t)[..., None]
+        per_variance = self._offsets(t, y) / self._variances(t)[..., None]
         shares = self._shares(t, y)[:, :, None]
         x = self.means + alpha * self.scales[:, None].square() * per_variance
         return (shares * x).sum(dim=1), (shares * sigma * per_variance).sum(dim=1)
 
-    def _variances(self, t: Tensor) -> Tensor:  # (K,)
+    def _variances(self, t: Tensor) -> Tensor:  # (K,) or (B, K)
         return (self.path.alpha(t) * self.scales).square() + self.path.sigma(t).square()
 
     def _offsets(self, t: Tensor, y: Tensor) -> Tensor:  # (B, K, d)
-        return y[:, None] - self.path.alpha(t) * self.means
+        return y[:, None] - self.path.alpha(t)[..., None] * self.means
 
     def _joint(self, t: Tensor, y: Tensor) -> Tensor:  # log w_k N(y; …), (B, K)
         c = self._variances(t)

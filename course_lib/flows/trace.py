@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from course_lib.solvers.checks import detached, leaf_of
+
 __all__ = [
     "check_points",
     "exact_trace",
@@ -70,16 +72,11 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
     """f(t, y) and the map v ↦ vᵀ ∂f/∂y, row by row; both differentiable where the
     caller has gradients on.
     """
-    if torch.is_inference_mode_enabled():  # there enable_grad() does nothing
-        raise RuntimeError(
-            "the trace of ∂f/∂y needs gradients, which inference_mode does not have; "
-            "use torch.no_grad()"
-        )
     keep = torch.is_grad_enabled()
     # A view of a leaf that was made under no_grad says that it requires a gradient, and
     # gets none: there y is taken out of whatever it is part of.
     with torch.enable_grad():
-        y = y if keep and y.requires_grad else y.detach().requires_grad_()
+        y = y if keep and y.requires_grad else leaf_of(y, "the trace of ∂f/∂y")
         dy = f(t, y)
 
     def pull(v: Tensor) -> Tensor:
@@ -89,7 +86,7 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
             dy, y, v, create_graph=keep, retain_graph=True, materialize_grads=True
         )[0]
 
-    return dy if keep else dy.detach(), pull
+    return dy if keep else detached(dy), pull
 
 
 def random_signs(y: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ def label_propagation(
     consistency.
     """
     S = _scaled(A, degrees(A), "symmetric")
+    labels = labels.where(known, 0)
     classes = int(labels.max()) + 1
     Y = nn.functional.one_hot(labels, classes).to(A.dtype) * known[:, None]
     F = Y

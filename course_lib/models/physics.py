@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.models.fields import fully_connected
+from course_lib.solvers.checks import leaf_of
 
 __all__ = [
     "HamiltonianField",
@@ -49,7 +50,11 @@ def gradient_of(function: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         y.requires_grad or function(y.reshape(-1, y.shape[-1])[:1]).requires_grad
     )
     with torch.enable_grad():
-        y = y if through and y.requires_grad else y.detach().requires_grad_()
+        y = (
+            y
+            if through and y.requires_grad
+            else leaf_of(y, "a field made of an energy")
+        )
         (slope,) = torch.autograd.grad(function(y).sum(), y, create_graph=through)
     return slope
 

@@ -199,6 +199,7 @@ class AdjointDynamics:
     ):
         self.f, self.params, self.quadrature = GuardedField(f, y0), params, quadrature
         self.opening: Callable | None = None  # looks at the first call's graph
+        self.known: Callable | None = None  # and at that of the first before a jump
         self.seen: tuple[Tensor, ...] = ()
 
     def __call__(self, t: float, z: Tensor) -> Tensor:
@@ -325,6 +326,7 @@ def gradients_back(
     quadrature = kind(free, ctx.plan.backward.tableau)
     flow = dynamics(ctx.there.field(), ys[0], free, quadrature)
     flow.opening = _opening_check(ctx.there, last_dy, ys, t)
+    flow.known = ctx.there.require_known
     wants_t = ctx.needs_input_grad[2]
     grad_t, grad_y0 = sweep_back(
         flow, t, ys, grad_ys, ctx.plan.backward, wants_t, carry
@@ -429,6 +431,8 @@ def solve_back(
     try:
         for piece in stretches(*ends, settings.jumps):
             h = h if piece[0] == ends[0] else None  # after a jump f is another one
+            if piece[0] in settings.jumps and flow.opening is None:
+                flow.opening = flow.known
             for step in _steps_back(flow, piece, z, settings, h, taken, arrivals):
                 flow.quadrature.accept(to_float(step.h))
                 if arrivals is not None:

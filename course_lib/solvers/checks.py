@@ -29,6 +29,8 @@ __all__ = [
     "check_problem",
     "check_state",
     "check_times",
+    "detached",
+    "leaf_of",
     "parameters_of",
     "uncached",
     "wants_gradient",
@@ -83,9 +85,11 @@ class GuardedField:
         names: tuple[str, str, str] = ("f", "dy/dt", "y"),
     ):
         self.f, self.nfe, self.names = uncached(f, y0.device), 0, names
-        # A tensor counts how often it was changed in place, but not in inference mode.
+        # A tensor counts how often it was changed in place, but not in inference mode:
+        # there the first two calls are compared with copies.
         self.watched = not (y0.is_inference() or torch.is_inference_mode_enabled())
         self.given, self.version = (y0, y0._version) if self.watched else (y0, 0)
+        self.copy = None if self.watched else y0.clone()
         self.dtype, self.device = y0.dtype, y0.device
         self.shift = None if start is None else start - start.detach()
 
@@ -103,6 +107,7 @@ class GuardedField:
         else:
             t = torch.full((), t, dtype=self.dtype, device=self.device)
         version = y._version if self.watched else 0
+        copy = None if self.copy is None else y.clone()
         try:
             dy = self.f(t, y)
         except TypeError as error:
@@ -118,6 +123,10 @@ class GuardedField:
             if y._version != version or self.given._version != self.version:
                 self._complain_of_writing(y._version != version)
             self.given, self.version = dy, dy._version
+        elif copy is not None:
+            if not (_equal(y, copy) and _equal(self.given, self.copy)):
+                self._complain_of_writing(not _equal(y, copy))
+            self.given, self.copy = dy, dy.clone() if self.nfe < 2 else None
         if dy.shape != y.shape or dy.dtype != y.dtype or dy.device != y.device:
             f, result, state = self.names
             raise ValueError(
@@ -140,11 +149,39 @@ class GuardedField:
         )
 
 
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN among them."""
+    return torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+
+
 def wants_gradient(x: Tensor) -> bool:
     """Whether a derivative of x is asked for, backward or forward."""
     # Without gradients a view of a leaf still says that it requires one.
     backward = x.requires_grad and torch.is_grad_enabled()
     return backward or forward_ad.unpack_dual(x).tangent is not None
+
+
+def detached(x: Tensor) -> Tensor:
+    """x without its graph; in forward mode it keeps its tangent, which detach() drops."""
+    tangent = forward_ad.unpack_dual(x).tangent
+    x = x.detach()
+    return x if tangent is None else forward_ad.make_dual(x, tangent.detach())
+
+
+def leaf_of(y: Tensor, what: str) -> Tensor:
+    """y out of whatever it is part of, to take the derivatives by that `what` needs.
+
+    Raises
+    ------
+    RuntimeError
+        In inference mode, where ``enable_grad()`` does nothing.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{what} needs gradients, which inference_mode does not have; use "
+            "torch.no_grad()"
+        )
+    return detached(y).requires_grad_()
 
 
 def uncached(f: Callable, device: torch.device) -> Callable:
@@ -187,6 +224,7 @@ def check_problem(
             "solve(f, y0, t)"
         )
     check_state(y0)
+    _check_parts(y0, settings.parts)
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
     times = check_times(t)
@@ -263,6 +301,20 @@ def _has_numbers(y0: Tensor) -> bool:
 def all_finite(x: Tensor) -> bool:
     """Whether no entry is NaN or infinite; the largest tells, and is quickly found."""
     return not x.numel() or isfinite(x.detach().abs().max().item())
+
+
+def _check_parts(y0: Tensor, parts: int | tuple[int, ...]) -> None:
+    n = y0.numel()
+    if isinstance(parts, tuple):
+        whole = all(isinstance(size, int) and size >= 0 for size in parts)
+        fits = whole and sum(parts) == n
+    else:
+        fits = isinstance(parts, int) and parts > 0 and n % parts == 0
+    if not fits:
+        raise ValueError(
+            f"parts must be a number that divides the {n} numbers of y0, or a tuple of "
+            f"sizes with that sum, got {parts!r}; leave it out for one norm of them all"
+        )
 
 
 def _check_tolerances(y0: Tensor, settings: Settings) -> None:

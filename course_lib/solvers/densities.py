@@ -20,7 +20,7 @@ def fokker_planck(f: Callable, g: Callable, edges: Tensor, t: float = 0.0) -> Te
 
     Mass hops between neighbours at rates that are never negative, and not over the ends:
     columns sum to 0, and no density becomes negative. Where g is constant, the stationary
-    law is met exactly at the centres, up to what the trapezoid makes of the drift.
+    law is met exactly at the centres, up to what the midpoint rule makes of the drift.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ def fokker_planck(f: Callable, g: Callable, edges: Tensor, t: float = 0.0) -> Te
     """
     widths = edges.diff()
     width = widths.mean()
-    if len(edges) < 3 or (widths - width).abs().max() > 1e-6 * width.abs():
+    rounding = 1e-6 * width.abs() + 4 * torch.finfo(edges.dtype).eps * edges.abs().max()
+    if len(edges) < 3 or (widths - width).abs().max() > rounding:
         raise ValueError(
             "edges must be those of two or more cells of one width, increasing; use "
             "torch.linspace(low, high, cells + 1)"

@@ -19,7 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, SolverError, check_problem
+from course_lib.solvers.checks import (
+    GuardedField,
+    SolverError,
+    check_problem,
+    wants_gradient,
+)
 from course_lib.solvers.front import (
     Attempt,
     Front,
@@ -170,7 +175,7 @@ def _opening(front: Front, times: Tensor) -> tuple[Tensor, Tensor]:
     """
     place, row = _counted(torch.zeros_like(front.seen), front.seen)
     values = front.y.index_select(0, row)
-    if times.requires_grad:  # a time that is the first one may be moved on from it
+    if wants_gradient(times):  # a time that is the first one may be moved on from it
         later = beside(times[place, row] - times[0, row], values).to(values.dtype)
         values = values + later * front.k1.index_select(0, row)
     return place * times.shape[1] + row, values
@@ -190,7 +195,7 @@ def _observed(
     place, row = _counted(front.seen, new)
     sample = front.sample[row]
     time, flat = times[place, sample], place * times.shape[1] + sample
-    if times.requires_grad:
+    if wants_gradient(times):
         return [(flat, _dense(front, attempt, row, time, tableau))]
     at_end = time == attempt.t_next[row]
     end, inner = at_end.nonzero().flatten(), (~at_end).nonzero().flatten()
@@ -235,6 +240,11 @@ def _for_each(settings: Settings) -> Settings:
             f"method={settings.method!r} has no steps for each sample; use one of {known}, "
             "or solve"
         )
+    if settings.parts != 1:
+        raise ValueError(
+            f"parts={settings.parts!r} does not go with steps for each sample, which has "
+            "a norm of its own; leave it out, or use solve"
+        )
     if settings.jumps:
         raise ValueError(
             f"jumps={settings.jumps!r} does not go with steps for each sample: end the "
@@ -254,7 +264,7 @@ def _columns(t: Tensor, y0: Tensor) -> Tensor:
     else:
         _check_columns(t, len(y0))
     t = t.to(y0.device, torch.float64)
-    return t if torch.is_grad_enabled() else t.detach()
+    return t if wants_gradient(t) else t.detach()
 
 
 def _check_columns(t: Tensor, batch: int) -> None:

@@ -53,6 +53,12 @@ class Event:
         starts anew from an event, as a ball that bounces, starts within rounding of g =
         0 and needs it.
 
+    Notes
+    -----
+    An event within a hundred roundings of the start counts as the one that the solve before
+    has ended at. Where t is large and y in float32 that is long, 0.12 at t = 10⁴: count time
+    from another origin there, or use y0.double().
+
     Raises
     ------
     TypeError, ValueError

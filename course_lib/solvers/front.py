@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_lib.solvers.checks import GuardedField, SolverError
+from course_lib.solvers.checks import GuardedField, SolverError, wants_gradient
 from course_lib.solvers.settings import Settings
 from course_lib.solvers.stages import advance, weighted_sum
 from course_lib.solvers.steps import (
@@ -109,7 +109,7 @@ def start_together(
         before=torch.full_like(t, LEAST_RATIO),
         failed=torch.zeros_like(t, dtype=torch.long),
     )
-    if moving or (times.requires_grad and len(times) > 1):
+    if moving or (wants_gradient(times) and len(times) > 1):
         front = front._replace(k1=field(_time(front), y0))
         bad = ~_finite_rows(front.k1)
         if bad.any():

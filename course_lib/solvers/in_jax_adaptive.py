@@ -119,7 +119,8 @@ def jax_solve(
     those of the steps that were taken, whose sizes count as constants. Forward mode
     (`jax.jvp`, `jax.jacfwd`) and second derivatives are refused: `jax_odeint` has them.
     Compiled code cannot raise: where it fails, the solution from there on and every
-    gradient is NaN, unless `check` is on. Put ``jax.jit`` around the function that calls
+    gradient is NaN, unless `check` is on; all of the solution if t is not in order, in
+    which the last time may come several times. Put ``jax.jit`` around the function that calls
     this one.
     """
     settings = checked_settings(method, rtol, atol, max_steps)

@@ -29,6 +29,7 @@ from course_lib.solvers.tableaus import METHODS
 __all__ = [
     "GOING",
     "NOT_FINITE",
+    "OUT_OF_ORDER",
     "OUT_OF_STEPS",
     "UNDERFLOW",
     "checked_field",
@@ -40,11 +41,12 @@ __all__ = [
     "require_success",
 ]
 
-GOING, NOT_FINITE, UNDERFLOW, OUT_OF_STEPS = range(4)  # how a solve stands
+# How a solve stands.
+GOING, NOT_FINITE, UNDERFLOW, OUT_OF_STEPS, OUT_OF_ORDER = range(5)
 FAILED = (
     "jax_solve could not go on at t={t} with h={h}: f returned NaN or infinity, no step "
-    "meets the tolerance (blow-up, a jump of f, a stiff problem), or max_steps were not "
-    "enough; the same call outside of jax.jit says which"
+    "meets the tolerance (blow-up, a jump of f, a stiff problem), max_steps were not "
+    "enough, or t is not in order; the same call outside of jax.jit says which"
 )
 
 # --- f, guarded ------------------------------------------------------------------------
@@ -88,6 +90,11 @@ def checked_start(f: Callable, y0: Array) -> Array:
             f"y0 must be an Array, got {type(y0).__name__}; use jnp.array(y0)"
         )
     start = _floating("y0", y0)
+    if jnp.finfo(start.dtype).bits < 32:
+        raise TypeError(
+            f"y0 is {start.dtype}, in which a small step changes nothing; use "
+            "y0.astype(jnp.float32) (f may still compute in less)"
+        )
     if not is_traced(y0):
         with jax.ensure_compile_time_eval():  # inside a jit too
             finite = bool(jnp.isfinite(y0).all())
@@ -144,6 +151,11 @@ def _is_array(x) -> bool:
 
 def _floating(name: str, x) -> Array:
     """x as an Array of its own dtype, which must be real, floating and available."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{name} must be real, got {x.dtype}; solve for jnp.stack(({name}.real, "
+            f"{name}.imag)) and put them together in f"
+        )
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
             f"{name} must be floating point, got {x.dtype}; use {name}.astype(float)"

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from course_lib.solvers.jax_checks import GOING, NOT_FINITE, OUT_OF_STEPS, UNDERFLOW
+from course_lib.solvers.jax_checks import (
+    GOING,
+    NOT_FINITE,
+    OUT_OF_ORDER,
+    OUT_OF_STEPS,
+    UNDERFLOW,
+)
 
 # The import above says what to install where JAX is not there.
 # isort: split
@@ -64,7 +70,10 @@ def first_walker(f, settings, y0, times) -> Walker:
     """Before the first attempt, of the size that the solver guesses."""
     k1 = f(times[0], y0)
     h = _initial_step(f, times[0], y0, k1, times[-1], settings)
+    gaps = jnp.diff(times)  # in compiled code nobody has looked at them yet
+    ordered = (gaps >= 0).all() | (gaps <= 0).all()
     status = jnp.where(jnp.isfinite(k1).all(), GOING, NOT_FINITE)
+    status = jnp.where(ordered, status, OUT_OF_ORDER)
     none = jnp.int32(0)
     return Walker(times[0], y0, k1, h, none, none, none, status)
 
@@ -75,12 +84,14 @@ def attempted(f, walker, t_end, settings) -> tuple[Walker, Trial]:
     left = abs(t_end - t)
     last = walker.h >= 0.999 * left  # do not leave a sliver for one more step
     size = jnp.where(last, left, walker.h)
-    step = jnp.sign(t_end - t) * size
+    t_next = jnp.where(last, t_end, t + jnp.sign(t_end - t) * size)
+    step = t_next - t  # as long as the clock can tell
+    size = abs(step)
     y_next, stages = jax_stages(f, t, y, walker.k1, step, settings.tableau)
     ratio = _error_ratio(size, stages, y, y_next, settings).astype(t.dtype)
     good = ratio <= 1.0
     after = walker._replace(
-        t=jnp.where(good, jnp.where(last, t_end, t + step), t),
+        t=jnp.where(good, t_next, t),
         y=jnp.where(good, y_next, y),
         k1=jnp.where(good, stages[-1], walker.k1),
         h=size * _factor(ratio, walker.in_vain, settings.tableau.order),

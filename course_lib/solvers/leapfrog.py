@@ -31,6 +31,7 @@ from course_lib.solvers.checks import (
     all_finite,
     check_state,
     check_times,
+    wants_gradient,
 )
 from course_lib.solvers.settings import check_positive, check_whole
 from course_lib.solvers.stages import weighted_sums
@@ -113,7 +114,7 @@ def odeint_leapfrog(
         first = done
         while done < len(moments) - 1 and moments[done] <= k + 1:
             done += 1
-        if done > first and moments[first] == k + 1 and not place.requires_grad:
+        if done > first and moments[first] == k + 1 and not isinstance(h, Tensor):
             between.append((q[None], p[None]))
         elif done > first:
             theta = place[first:done] - k
@@ -165,7 +166,7 @@ def _grid(times: Tensor, n: int, like: Tensor) -> tuple[Tensor, float | Tensor]:
     times = times.to(like.device, torch.float64)
     span = times[-1] - times[0]
     place, h = n * ((times - times[0]) / span), span / n
-    if times.requires_grad and torch.is_grad_enabled():
+    if wants_gradient(times):
         return place, h.to(like.dtype)
     near = (
         place.detach().round()

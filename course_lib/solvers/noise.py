@@ -28,6 +28,9 @@ from course_lib.solvers.checks import (
     all_finite,
     check_state,
     check_times,
+    detached,
+    leaf_of,
+    wants_gradient,
 )
 from course_lib.solvers.settings import check_positive, check_whole
 
@@ -366,7 +369,7 @@ def _with_slope(g: Callable, t, y: Tensor) -> tuple[Tensor, Tensor]:
         y.requires_grad or g(t, y).requires_grad
     )
     with torch.enable_grad():
-        inner = y if through and y.requires_grad else y.detach().requires_grad_()
+        inner = y if through and y.requires_grad else leaf_of(y, "the slope of g")
         size = g(t, inner)
         slope = None
         if size.requires_grad:
@@ -374,7 +377,7 @@ def _with_slope(g: Callable, t, y: Tensor) -> tuple[Tensor, Tensor]:
                 size.sum(), inner, create_graph=through, allow_unused=True
             )
     slope = torch.zeros_like(y) if slope is None else slope
-    return (size, slope) if through else (size.detach(), slope.detach())
+    return (size, slope) if through else (detached(size), detached(slope))
 
 
 # --- what is asked --------------------------------------------------------------------
@@ -396,7 +399,7 @@ def _checked(f, g, y0, t, path, method) -> tuple[SDEMethod, Tensor]:
         )
     check_state(y0)
     times = check_times(t)
-    if times.requires_grad:
+    if wants_gradient(times):
         raise ValueError(
             "t must not require a gradient: a Brownian path has no derivative by time; "
             "use t.detach()"

@@ -62,6 +62,11 @@ def takes_parts(odeint: Callable) -> Callable:
         if not several or not any(isinstance(part, Tensor) for part in y0):
             return odeint(f, y0, t, **settings)
         _check_parts(y0)
+        if "parts" in settings:
+            raise TypeError(
+                f"parts={settings['parts']!r} does not go with a tuple as y0, whose "
+                "tensors are the parts; leave it out"
+            )
         joined = JoinedField(f, y0)
         # Only a module is known to have no other parameters than those it names.
         field = joined if isinstance(f, nn.Module) else joined.forward

@@ -224,7 +224,7 @@ def check_problem(
             "solve(f, y0, t)"
         )
     check_state(y0)
-    _check_parts(y0, settings.parts)
+    _check_blocks(y0, settings.parts)
     if settings.tableau.adaptive:
         _check_tolerances(y0, settings)
     times = check_times(t)
@@ -303,7 +303,7 @@ def all_finite(x: Tensor) -> bool:
     return not x.numel() or isfinite(x.detach().abs().max().item())
 
 
-def _check_parts(y0: Tensor, parts: int | tuple[int, ...]) -> None:
+def _check_blocks(y0: Tensor, parts: int | tuple[int, ...]) -> None:
     n = y0.numel()
     if isinstance(parts, tuple):
         whole = all(isinstance(size, int) and size >= 0 for size in parts)

@@ -76,7 +76,8 @@ def pullback(f: Callable, t: Tensor, y: Tensor) -> tuple[Tensor, Callable]:
     # A view of a leaf that was made under no_grad says that it requires a gradient, and
     # gets none: there y is taken out of whatever it is part of.
     with torch.enable_grad():
-        y = y if keep and y.requires_grad else leaf_of(y, "the trace of ∂f/∂y")
+        if not (keep and y.requires_grad):
+            y = leaf_of(y, "the trace of ∂f/∂y")
         dy = f(t, y)
 
     def pull(v: Tensor) -> Tensor:

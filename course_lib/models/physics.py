@@ -50,11 +50,8 @@ def gradient_of(function: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         y.requires_grad or function(y.reshape(-1, y.shape[-1])[:1]).requires_grad
     )
     with torch.enable_grad():
-        y = (
-            y
-            if through and y.requires_grad
-            else leaf_of(y, "a field made of an energy")
-        )
+        if not (through and y.requires_grad):
+            y = leaf_of(y, "a field made of an energy")
         (slope,) = torch.autograd.grad(function(y).sum(), y, create_graph=through)
     return slope
 

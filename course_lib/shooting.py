@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from course_lib.solvers import METHODS, odeint, rk_step
+from course_lib.solvers import METHODS, check_choice, check_whole, odeint, rk_step
 from course_lib.solvers.checks import GuardedField
 
 __all__ = ["MultipleShooting", "blended", "consecutive", "doubling"]
@@ -47,8 +47,10 @@ def consecutive(
     Raises
     ------
     ValueError
-        If the windows do not fill the series, or the gaps are not equal.
+        If the windows do not fill the series, the gaps are not equal, or the times and
+        the readings are not as many.
     """
+    _check_readings(t, ys)
     times, gaps = torch.as_tensor(t), len(t) - 1
     if not 1 <= intervals <= gaps or gaps % intervals:
         raise ValueError(
@@ -159,7 +161,8 @@ def blended(
     Raises
     ------
     ValueError
-        For a share beyond 0 and 1, fewer than one step, or a method that is not known.
+        For a share beyond 0 and 1, fewer than one step, a method that is not known, or
+        times and readings that are not as many.
 
     References
     ----------
@@ -168,12 +171,9 @@ def blended(
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must be from 0 to 1, got {share!r}")
-    if substeps < 1:
-        raise ValueError(f"substeps must be at least 1, got {substeps!r}")
-    if method not in METHODS:
-        raise ValueError(
-            f"method={method!r} is not known; choose from {', '.join(METHODS)}"
-        )
+    _check_readings(t, ys)
+    check_whole("substeps", substeps, "1 is the usual value")
+    check_choice("method", method, METHODS)
     times, tableau = [float(time) for time in t], METHODS[method]
     field = GuardedField(f, ys[0])
     y, predictions = ys[0], [ys[0]]
@@ -184,3 +184,11 @@ def blended(
         predictions.append(y)
         y = torch.lerp(y, ys[i], share)
     return torch.stack(predictions)
+
+
+def _check_readings(t: Tensor | Sequence[float], ys: Tensor) -> None:
+    if len(t) != len(ys):
+        raise ValueError(
+            f"ys must hold one reading for each time, got {len(ys)} readings and "
+            f"{len(t)} times; cut the longer one"
+        )

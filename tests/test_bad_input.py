@@ -23,8 +23,17 @@ from problems import (
 from scipy.integrate import solve_ivp
 from test_forward_pass import SECOND_WAYS
 
-from course_lib.models import Autonomous, NeuralODE
-from course_lib.solvers import METHODS, SolverError, odeint, odeint_adjoint, solve
+from course_lib.models import Autonomous, Iteration, NeuralODE, digit_model, laplacian
+from course_lib.shooting import blended
+from course_lib.solvers import (
+    METHODS,
+    BrownianPath,
+    SolverError,
+    odeint,
+    odeint_adjoint,
+    solve,
+    solve_sde,
+)
 
 
 def adjoint_without_parameters(f, y0, t, **settings):
@@ -114,6 +123,25 @@ def test_an_unknown_method_is_answered_with_the_known_ones(solver, method):
     message = refusal(ValueError, solver, method=method)
     assert message.startswith(f"method={method!r} is not known; choose from ")
     assert all(name in message for name in METHODS)
+
+
+CHOICES = {
+    "iteration": lambda x: Iteration(method=x),
+    "model": digit_model,
+    "noise": lambda x: solve_sde(
+        torch.sin, torch.cos, Y0, SPAN, path=BrownianPath((2,)), step_size=0.1, method=x
+    ),
+    "normalisation": lambda x: laplacian(torch.ones(2, 2), kind=x),
+    "shooting": lambda x: blended(torch.sin, SPAN, Y0, 0.5, method=x),
+}
+
+
+@pytest.mark.parametrize("value", ["dopri", None, ["rk4"]], ids=str)
+@pytest.mark.parametrize("choose", CHOICES.values(), ids=CHOICES)
+def test_a_name_that_is_no_choice_is_answered_with_the_choices(choose, value):
+    with pytest.raises(ValueError, match=r"is not known; choose from [a-z]") as error:
+        choose(value)
+    assert f"={value!r} is not known" in str(error.value)
 
 
 @both_solvers

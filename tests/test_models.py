@@ -363,7 +363,7 @@ def test_every_rival_turns_images_into_ten_logits_and_its_seed_fixes_its_weights
 
 
 def test_an_unknown_rival_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"mlp, resnet.*got 'resnet6'"):
+    with pytest.raises(ValueError, match=r"name='resnet6' is not known.*mlp, resnet"):
         models.digit_model("resnet6")
 
 

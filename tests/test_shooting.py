@@ -184,6 +184,15 @@ def test_a_share_and_its_steps_are_checked():
         blended(oscillator, T, PATH, 0.5, substeps=0)
 
 
+@pytest.mark.parametrize("n", [2, 4])
+def test_as_many_times_as_readings_are_asked_for(n):
+    t, ys = torch.linspace(0.0, 1.0, n), torch.zeros(3, 2)
+    with pytest.raises(ValueError, match=f"got 3 readings and {n} times"):
+        consecutive(t, ys, 1)
+    with pytest.raises(ValueError, match=f"got 3 readings and {n} times"):
+        blended(oscillator, t, ys, 0.5)
+
+
 def test_blending_hands_f_its_time_as_a_solve_does_and_refuses_an_unknown_method():
     def f(t, y):
         return torch.cos(t) + 0 * y

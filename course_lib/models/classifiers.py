@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.models.fields import ConvDynamics, MLPDynamics
 from course_lib.models.layers import NeuralODE, ResNet
-from course_lib.solvers import odeint, odeint_adjoint
+from course_lib.solvers import check_choice, odeint, odeint_adjoint
 
 __all__ = [
     "DIGIT_MODELS",
@@ -93,8 +93,7 @@ def digit_model(name: str) -> nn.Module:
     ValueError
         For a name that is not in `DIGIT_MODELS`.
     """
-    if name not in DIGIT_MODELS:
-        raise ValueError(f"name must be one of {', '.join(DIGIT_MODELS)}; got {name!r}")
+    check_choice("name", name, DIGIT_MODELS)
     model = DIGIT_MODELS[name]()
     body = getattr(model, "body", None)
     if isinstance(body, NeuralODE) and isinstance(body.f, ConvDynamics):

@@ -18,7 +18,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from course_lib.solvers import GuardedField, SolverError, check_positive, check_whole
+from course_lib.solvers import (
+    GuardedField,
+    SolverError,
+    check_choice,
+    check_positive,
+    check_whole,
+)
 from course_lib.solvers.checks import LEAST_RTOL, all_finite, check_state
 from course_lib.solvers.forward_pass import refuse_second_derivatives
 
@@ -284,10 +290,7 @@ class Iteration:
     memory: int = 5
 
     def __post_init__(self):
-        if not isinstance(self.method, str) or self.method not in ITERATIONS:
-            raise ValueError(
-                f"method={self.method!r} is not known; choose from {', '.join(ITERATIONS)}"
-            )
+        check_choice("method", self.method, ITERATIONS)
         tol = check_positive("tol", self.tol, "1e-5 is the usual value")
         steps = check_whole("max_steps", self.max_steps, "100 is the usual value")
         memory = check_whole("memory", self.memory, "5 is the usual value")

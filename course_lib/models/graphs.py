@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from course_lib.models.fields import fully_connected
 from course_lib.models.layers import NeuralODE
-from course_lib.solvers import check_whole
+from course_lib.solvers import check_choice, check_whole
 
 __all__ = [
     "AttentionField",
@@ -95,8 +95,7 @@ def propagation(A: Tensor, *, kind: str = "symmetric") -> Tensor:
 
 def _scaled(A: Tensor, d: Tensor, kind: str) -> Tensor:
     powers = {"symmetric": (-0.5, -0.5), "walk": (-1.0, 0.0)}
-    if kind not in powers:
-        raise ValueError(f"kind {kind!r} is not known; choose from {', '.join(powers)}")
+    check_choice("kind", kind, powers)
     left, right = (torch.where(d > 0, d, 1.0) ** p for p in powers[kind])
     if not A.is_sparse:
         return left[:, None] * A * right

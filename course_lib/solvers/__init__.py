@@ -63,7 +63,12 @@ from course_lib.solvers.rosenbrock import (
     linearise,
     rosenbrock_step,
 )
-from course_lib.solvers.settings import Settings, check_positive, check_whole
+from course_lib.solvers.settings import (
+    Settings,
+    check_choice,
+    check_positive,
+    check_whole,
+)
 from course_lib.solvers.solve import Solution, observed, odeint, solve, walk
 from course_lib.solvers.stages import advance, weighted_sum
 from course_lib.solvers.steps import (
@@ -123,6 +128,7 @@ __all__ = [
     "as_times",
     "at_event",
     "carry_between",
+    "check_choice",
     "check_positive",
     "check_whole",
     "euler_maruyama_step",

@@ -28,7 +28,7 @@ from jax import Array, lax
 from jax.experimental import checkify
 
 from course_lib.solvers.checks import SolverError
-from course_lib.solvers.settings import check_whole
+from course_lib.solvers.settings import check_choice, check_whole
 from course_lib.solvers.tableaus import METHODS, ButcherTableau
 
 __all__ = ["jax_odeint", "jax_rk_step", "moved_along"]
@@ -158,10 +158,7 @@ def jax_odeint(
 
 def _checked_grid(method: str, steps: int) -> tuple[ButcherTableau, int]:
     refuse_stiff(method, "jax_odeint", list(METHODS))
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(
-            f"method={method!r} is not known; choose from {', '.join(METHODS)}"
-        )
+    check_choice("method", method, METHODS)
     if is_traced(steps):
         raise TypeError(
             "steps must be a Python number, got a traced value: the length of a scan "

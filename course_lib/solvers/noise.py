@@ -32,7 +32,7 @@ from course_lib.solvers.checks import (
     leaf_of,
     wants_gradient,
 )
-from course_lib.solvers.settings import check_positive, check_whole
+from course_lib.solvers.settings import check_choice, check_positive, check_whole
 
 __all__ = [
     "SDE_METHODS",
@@ -393,10 +393,7 @@ def _checked(f, g, y0, t, path, method) -> tuple[SDEMethod, Tensor]:
                 f"{name} must be callable as {shape}, got {type(function).__name__}; the "
                 "order is solve_sde(f, g, y0, t, path=…)"
             )
-    if method not in SDE_METHODS:
-        raise ValueError(
-            f"method={method!r} is not known; choose from {', '.join(SDE_METHODS)}"
-        )
+    check_choice("method", method, SDE_METHODS)
     check_state(y0)
     times = check_times(t)
     if wants_gradient(times):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from operator import index
@@ -15,6 +15,7 @@ from course_lib.solvers.tableaus import METHODS
 
 __all__ = [
     "Settings",
+    "check_choice",
     "check_positive",
     "check_tolerance",
     "check_whole",
@@ -23,7 +24,7 @@ __all__ = [
 
 _KNOWN: dict[str, Tableau] = {**METHODS, **STIFF_METHODS}
 
-# --- numbers --------------------------------------------------------------------------
+# --- single values --------------------------------------------------------------------
 
 
 def check_positive(name: str, value: float, advice: str) -> float:
@@ -51,6 +52,14 @@ def check_whole(name: str, value: int, advice: str) -> int:
             f"{name} must be a positive whole number, got {value!r}; {advice}"
         )
     return number
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Refuse a value that is none of the names to choose from."""
+    if not (isinstance(value, str) and value in known):
+        raise ValueError(
+            f"{name}={value!r} is not known; choose from {', '.join(known)}"
+        )
 
 
 # --- settings -------------------------------------------------------------------------
@@ -114,10 +123,7 @@ class Settings:
     parts: int | tuple[int, ...] = 1
 
     def __post_init__(self):
-        if not isinstance(self.method, str) or self.method not in _KNOWN:
-            raise ValueError(
-                f"method={self.method!r} is not known; choose from {', '.join(_KNOWN)}"
-            )
+        check_choice("method", self.method, _KNOWN)
         self._check_who_chooses_the_steps()
         self._keep("rtol", check_tolerance("rtol", self.rtol, "1e-5 is a usual value"))
         self._keep("atol", check_tolerance("atol", self.atol, "1e-6 is a usual value"))

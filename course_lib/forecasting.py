@@ -55,7 +55,10 @@ def random_cut(seen: Tensor) -> Tensor:
     """
     total = seen.sum(dim=1, keepdim=True)
     cut = 1 + torch.rand(len(seen), 1, device=seen.device) * (total - 1)
-    return torch.arange(seen.shape[1], device=seen.device) < cut.floor()
+    # Rounding may lift the largest number that is drawn to all of them.
+    return torch.arange(seen.shape[1], device=seen.device) < cut.floor().minimum(
+        total - 1
+    )
 
 
 class Split(NamedTuple):
@@ -306,8 +309,20 @@ def fit_best(
     -------
     history : History; its `epochs` are the held-out errors (RMSE), one in five steps
     best : int, the step whose weights are kept
+
+    Raises
+    ------
+    ValueError
+        For steps that are no multiple of five, or a held-out series of one reading.
     """
+    if steps < 5 or steps % 5:
+        raise ValueError(f"steps must be a multiple of five, got {steps!r}")
     read, later = halves(held.seen)
+    if not later.any(dim=1).all():
+        raise ValueError(
+            "held must hold series of two or more readings, for the second half is what "
+            "is forecast; leave out those of one"
+        )
     kept: dict[str, Tensor] = {}
     errors: list[float] = []
     done = 0
@@ -321,7 +336,7 @@ def fit_best(
     def look() -> float:
         wrong = errors_of_series(forecast(held, read), held.values, later)
         errors.append(wrong.mean().sqrt().item())
-        if errors[-1] == min(errors):
+        if errors.index(min(errors)) == len(errors) - 1:  # the first of equals
             kept.update({key: w.clone() for key, w in model.state_dict().items()})
         return errors[-1]
 

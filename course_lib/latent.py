@@ -238,8 +238,9 @@ class LatentODE(nn.Module):
     encoder : Module, called as `BackwardEncoder` is, in the place of one of that class
         (then `hidden` says nothing)
     odeint, **solver_settings
-        As for `course_lib.models.NeuralODE`; direct gradients are the default, for the
-        adjoint would restart at every one of many observation times.
+        As for `course_lib.models.NeuralODE`, ``rtol=1e-3, atol=1e-4`` unless one is given;
+        direct gradients are the default, for the adjoint would restart at every one of
+        many observation times.
     """
 
     def __init__(

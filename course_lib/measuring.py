@@ -144,7 +144,16 @@ def seconds(compute: Callable[[], object]) -> float:
 def relative_error(x: Tensor, truth: Tensor) -> float:
     """‖x - truth‖ / ‖truth‖, Euclidean norms of all entries together, in double
     precision.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
     """
+    if x.shape != truth.shape:
+        raise ValueError(
+            f"x must have the shape of truth, {tuple(truth.shape)}; got {tuple(x.shape)}"
+        )
     x, truth = x.detach().double(), truth.detach().double()
     return float((x - truth).norm() / truth.norm())
 
@@ -160,12 +169,28 @@ def accuracy(
 ) -> float:
     """The share of images whose largest logit is the right one, computed `size` at a
     time, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, or not one label for each.
+    FloatingPointError
+        If a logit is NaN.
     """
+    if not 0 < len(images) == len(labels):
+        raise ValueError(
+            f"labels must be one for each image, at least one; got {len(labels)} for "
+            f"{len(images)}"
+        )
     model.eval()
-    right = sum(
-        int((model(x).argmax(1) == y).sum())
-        for x, y in zip(images.split(size), labels.split(size))
-    )
+    right = 0
+    for x, y in zip(images.split(size), labels.split(size)):
+        logits = model(x)
+        if logits.isnan().any():  # the largest of NaN is the first
+            raise FloatingPointError(
+                "a logit is NaN; look at the weights or the images"
+            )
+        right += int((logits.argmax(1) == y).sum())
     return right / len(labels)
 
 

@@ -103,6 +103,9 @@ class PartLoss(nn.Module):
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]):
         super().__init__()
         self.model, self.loss = model, loss
+        self.compared = (
+            world_size() == 1
+        )  # whether the first batch is known to be joint
 
     def forward(self, *batch: Tensor) -> Tensor:
         """The loss of the part, times its rows over the rows that a part has on average.
@@ -110,8 +113,12 @@ class PartLoss(nn.Module):
         Raises
         ------
         ValueError
-            If the batch has fewer rows than there are processes.
+            If the batch has fewer rows than there are processes, or the first one is not
+            the same in all of them.
         """
+        if not self.compared:
+            _check_joint(batch)
+            self.compared = True
         whole, parts = len(batch[0]), [part_of(x) for x in batch]
         if whole < world_size():
             raise ValueError(
@@ -119,6 +126,17 @@ class PartLoss(nn.Module):
                 "a batch size that leaves a larger last batch, or fewer processes"
             )
         return self.loss(*parts) * (len(parts[0]) * world_size() / whole)
+
+
+def _check_joint(batch: tuple[Tensor, ...]) -> None:
+    """Refuse a batch of which the processes hold different rows."""
+    own = [(tuple(x.shape), x.detach().double().sum().item()) for x in batch]
+    if len(set(map(str, gathered(own)))) > 1:
+        raise ValueError(
+            "batches must be the same in every process, which then takes its part; these "
+            "differ. Draw their order from a generator with one seed: "
+            "training.minibatches does, or DataLoader(..., generator=...)"
+        )
 
 
 def joint_loss(model: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:

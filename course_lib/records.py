@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def made(**about) -> dict:
     n = parallel.world_size()
     start = "python" if n == 1 else f"torchrun --nproc-per-node={n}"
     return {
-        "command": " ".join((start, program, *sys.argv[1:])),
+        "command": " ".join((start, program, *map(shlex.quote, sys.argv[1:]))),
         "device": measuring.machine(),
         "torch": torch.__version__,
         **({} if n == 1 else {"processes": n}),
@@ -71,9 +72,13 @@ def save_model(model: nn.Module, name: str, record: dict) -> Path:
     Path : of the weights
     """
     path = WEIGHTS / f"{name}.safetensors"
+    _text_of(record)  # what JSON cannot hold is refused before the weights are replaced
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = model.state_dict()
-    save_file({key: value.contiguous().cpu() for key, value in weights.items()}, path)
+    with aside(path) as part:
+        save_file(
+            {key: value.contiguous().cpu() for key, value in weights.items()}, part
+        )
     _write(path.with_suffix(".json"), record)
     return path
 
@@ -171,7 +176,11 @@ def _found(path: Path) -> dict:
 def _write(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with aside(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(_text_of(content), encoding="utf-8")
+
+
+def _text_of(content: dict) -> str:
+    return json.dumps(content, indent=1) + "\n"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A training that is stopped at any moment, and goes on as if it had not been.
 
 What decides the next step is saved every so many steps: the weights, the optimizer, the
-schedule, the generators, and the place in the data. It is written aside and then renamed,
+schedule, PyTorch's generators, and the place in the data. It is written aside and then renamed,
 so that a kill at any moment leaves a whole file: the old one or the new.
 """
 
@@ -11,14 +11,23 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from course_lib import parallel
+from course_lib.solvers import check_whole
 
-__all__ = ["Keeper", "Progress", "Saves", "aside"]
+__all__ = ["READ_WRITE", "Keeper", "Progress", "Saves", "aside"]
+
+# How the state of an object is read and set, by what it has.
+READ_WRITE = (
+    ("state_dict", "load_state_dict"),
+    ("get_state", "set_state"),  # a torch.Generator
+    ("getstate", "setstate"),  # a random.Random
+)
 
 
 @contextmanager
@@ -41,8 +50,8 @@ class Saves:
         Load only what you wrote yourself: it may hold any Python object.
     every : int, steps from one save to the next
     also : mapping of more that the steps change, by name
-        Whatever has `state_dict` and `load_state_dict`; lists; of other objects the
-        attributes.
+        Whatever has `state_dict` and `load_state_dict`, or another pair of `READ_WRITE`;
+        lists; of other objects the attributes.
     about : str, what the training is; a file about another one is refused
     """
 
@@ -50,6 +59,9 @@ class Saves:
     every: int = 100
     also: Mapping[str, Any] = field(default_factory=dict)
     about: str = ""
+
+    def __post_init__(self):
+        check_whole("every", self.every, "100 is the usual value")
 
 
 @dataclass
@@ -81,18 +93,26 @@ class Keeper:
     parts : mapping of what a step changes: model, optimizer, schedule (None: there is
         none)
     batches : iterable; the generator of its order, if it has one, is saved too
+
+    Raises
+    ------
+    ValueError, TypeError
+        If something goes by the name of another part, or has no state to be read.
     """
 
     def __init__(
         self, saves: Saves | None, parts: Mapping[str, Any], batches: Iterable
     ):
         self.saves, self.batches = saves, batches
-        known = {**parts, **(saves.also if saves else {})}
+        also = dict(saves.also) if saves else {}
+        _check_also(also, parts)
+        known = {**parts, **also}
         self.parts = {name: part for name, part in known.items() if part is not None}
         self.order = _order_of(batches)
         self.order_state: torch.Tensor | None = None
-        self.drawn: list | None = (
-            None  # to be restored when the batches are at their place
+        self.began: list[torch.Tensor] = []  # the generators where this epoch began
+        self.saved: dict | None = (
+            None  # their states, until the batches have their place
         )
 
     def begin(self) -> Progress:
@@ -112,26 +132,29 @@ class Keeper:
             _restore(part, saved["parts"][name])
         if self.order is not None:
             self.order.set_state(saved["order"])
-        self.drawn = saved["drawn"]
+        self.saved = saved
         return Progress(**saved["progress"])
 
     def rest(self, done: int) -> Iterator:
         """The batches of an epoch of which `done` are done."""
+        saved, self.saved = self.saved, None
+        if saved is not None:  # an order may be drawn from them
+            _set_generators(saved["began"][parallel.own_rank()])
         if self.order is not None:
             self.order_state = self.order.get_state()
+        self.began = _generators()
         batches = iter(self.batches)
         for _ in range(done):
             next(batches)
-        if self.drawn is not None:  # last: to begin an epoch draws numbers too
-            _set_generators(self.drawn[parallel.own_rank()])
-            self.drawn = None
+        if saved is not None:  # and the steps that are done drew more
+            _set_generators(saved["drawn"][parallel.own_rank()])
         yield from batches
 
     def keep(self, progress: Progress) -> None:
         """Save, if it is time to."""
         if not self.saves or len(progress.losses) % self.saves.every:
             return
-        drawn = parallel.gathered(_generators())
+        drawn, began = map(parallel.gathered, (_generators(), self.began))
         if parallel.own_rank():
             return
         content = dict(
@@ -139,6 +162,7 @@ class Keeper:
             progress=asdict(progress),
             parts={name: _state(part) for name, part in self.parts.items()},
             order=self.order_state,
+            began=began,
             drawn=drawn,
         )
         self.saves.path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,24 +187,49 @@ class Keeper:
 # --- parts ----------------------------------------------------------------------------
 
 
+def _check_also(also: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    if taken := sorted(also.keys() & parts.keys()):
+        raise ValueError(
+            f"also must not name {', '.join(map(repr, taken))}: these are saved without "
+            "it; give what you add another name"
+        )
+    for name, part in also.items():
+        if not (isinstance(part, list) or _way(part) or hasattr(part, "__dict__")):
+            raise TypeError(
+                f"also[{name!r}] must have a state to be read and set, such as "
+                f"state_dict and load_state_dict, got {type(part).__name__}; put it into "
+                "a list, or into an attribute of an object"
+            )
+
+
+def _way(part) -> tuple[str, str] | None:
+    """How its state is read and set, if it has methods for that."""
+    return next(
+        (way for way in READ_WRITE if all(map(partial(hasattr, part), way))), None
+    )
+
+
 def _state(part):
     if isinstance(part, list):
         return list(part)
-    return part.state_dict() if hasattr(part, "state_dict") else dict(vars(part))
+    way = _way(part)
+    return getattr(part, way[0])() if way else dict(vars(part))
 
 
 def _restore(part, state) -> None:
     if isinstance(part, list):
         part[:] = state
-    elif hasattr(part, "load_state_dict"):
-        part.load_state_dict(state)
+    elif way := _way(part):
+        getattr(part, way[1])(state)
     else:
         vars(part).update(state)
 
 
 def _order_of(batches: Iterable) -> torch.Generator | None:
-    """The generator that `training.minibatches` shuffles with."""
-    sampler = getattr(batches, "sampler", None)
+    """The generator that a DataLoader shuffles with, that of `training.minibatches` too."""
+    sampler = getattr(batches, "batch_sampler", None)
+    if sampler is None:  # an unending one has no truth value
+        sampler = getattr(batches, "sampler", None)
     return getattr(getattr(sampler, "sampler", sampler), "generator", None)
 
 

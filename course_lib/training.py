@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from course_lib import parallel
 from course_lib.data import generator
 from course_lib.resuming import Keeper, Saves
+from course_lib.solvers import check_positive
 
 __all__ = [
     "History",
@@ -105,19 +106,24 @@ def fit(
         unscaled
     after_epoch : callable, what it returns is kept in the History
     saves : Saves, optional
-        The training goes on from there if it was stopped, to the same weights.
+        The training goes on from there if it was stopped, to the same weights: where
+        random numbers come from PyTorch's generators, and `saves` names what else there is.
     label : str, in front of the progress bar
 
     Raises
     ------
     FloatingPointError
         If the loss is NaN or infinite; the parameters are those before the step.
+    ValueError
+        For a `clip` that is not positive, or if an epoch holds no batch.
 
     Notes
     -----
-    In a group of processes the loss must be a mean over the rows of a batch: see
-    `course_lib.parallel`.
+    In a group of processes the loss must be a mean over the rows of a batch, and the
+    batches the same in all: see `course_lib.parallel`.
     """
+    if clip is not None:
+        check_positive("clip", clip, "1.0 is a usual value; None scales nothing")
     parts = dict(model=model, optimizer=optimizer, scheduler=scheduler)
     keeper, loss = Keeper(saves, parts, batches), parallel.joint_loss(model, loss)
     done = keeper.begin()
@@ -173,19 +179,30 @@ def one_cycle(
     model, batches, loss, epochs, clip, after_epoch, saves, label
         As for `fit`.
     lr : float, the highest learning rate; the first is a 25th of it
-    rise : float, share of the steps until then
+    rise : float, share of the steps until then, from 0 to 1; more than one step
     optimizer : callable ``optimizer(parameters, lr=lr) -> Optimizer``
         With other settings: ``partial(torch.optim.SGD, weight_decay=1e-4)``. Momentum
         (Adam's first β) moves against the rate, from 0.95 to 0.85 and back, as in
         `torch.optim.lr_scheduler.OneCycleLR`.
 
+    Raises
+    ------
+    ValueError
+        If the rate would not rise for longer than a step, or not fall again.
+
     References
     ----------
     Smith, Topin 2018, Super-Convergence.
     """
+    steps = epochs * len(batches)
+    if not (0 < rise < 1 and rise * steps > 1):
+        raise ValueError(
+            f"rise must be a share from 0 to 1 of the steps, and more than one of them, "
+            f"got {rise!r} of {steps}; train for more steps, or let `fit` keep one rate"
+        )
     descent = optimizer(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        descent, lr, total_steps=epochs * len(batches), pct_start=rise
+        descent, lr, total_steps=steps, pct_start=rise
     )
     return fit(
         model,

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
 
 from course_lib import measuring, parallel, records, resuming, training
 from course_lib.models import MLPDynamics, NeuralODE
@@ -178,6 +179,25 @@ def refusals() -> dict[str, str]:
     return said
 
 
+def orders() -> dict[str, str]:
+    """What is said of batches that are not the same in both processes; "" if they are."""
+    said, data = {}, TensorDataset(*rows(8))
+    loaders = {
+        "alone": DataLoader(data, batch_size=4, shuffle=True),
+        "joint": DataLoader(
+            data, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(0)
+        ),
+    }
+    for name, batches in loaders.items():
+        model, said[name] = layer(), ""
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        try:
+            training.fit(model, batches, partial(misfit, model), optimizer)
+        except ValueError as error:
+            said[name] = str(error)
+    return said
+
+
 def recorded(folder: Path) -> list[dict]:
     """The rows that a training by `tools.pretrain` leaves."""
     records.RESULTS = folder
@@ -220,6 +240,7 @@ def main(folder: Path) -> None:
             drawn=drawn,
             stopped=stopped(folder),
             refusals=refusals(),
+            orders=orders(),
             rows=recorded(folder),
         )
     path = folder / f"{found['rank']}.json"

@@ -639,6 +639,9 @@ def test_curves_that_are_read_anew_stay_and_are_read_in_the_stretch_asked_for(sp
     torch.testing.assert_close(again.values, exact)
     with pytest.raises(ValueError, match="between 1 and"):
         spirals.read_anew(round(spirals.span / 4) + 1, noise=0.0, share=0.25)
+    for share in (-0.5, 0.0, 1.4):  # what lies behind the span is not observed
+        with pytest.raises(ValueError, match="share must be above 0 and at most 1"):
+            spirals.read_anew(7, noise=0.0, share=share)
 
 
 def systems_of(spirals: data.Spirals) -> torch.Tensor:

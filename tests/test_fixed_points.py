@@ -279,6 +279,35 @@ def test_the_unit_of_the_loss_does_not_change_the_digits_of_its_gradient(unit):
     assert torch.allclose(scaled, plain[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("small", [1e-3, 1e-6, 1e-9, 0.0])
+def test_a_system_has_its_gradient_beside_others_with_a_larger_one(small):
+    cell, x = Cell(), batch_of(3, 4).requires_grad_()
+    g = torch.tensor([[1.0], [small], [small]], **DOUBLE) * batch_of(3, 4).cos()
+    layer = EquilibriumLayer(cell, tol=1e-6)
+    (found,) = torch.autograd.grad(layer(x), x, g)
+    (exact,) = torch.autograd.grad(tight(cell)(x), x, g)
+    off = (found - exact).norm(dim=1)
+    assert (off <= 1e-5 * exact.norm(dim=1)).all()
+
+
+def test_a_system_that_others_see_has_its_gradient_though_none_arrives_at_it():
+    """As on a graph of which one node has a label."""
+    mix = torch.full((3, 3), 0.25, **DOUBLE)
+    cell, x = Cell(norm=0.9), batch_of(3, 4).requires_grad_()
+
+    def f(z, x):
+        return cell(mix @ z, x)
+
+    g = torch.zeros(3, 4, **DOUBLE)
+    g[0] = 1e-6
+    settings = dict(method="plain", max_steps=500)
+    found, exact = (
+        torch.autograd.grad(EquilibriumLayer(f, tol=tol, **settings)(x), x, g)[0]
+        for tol in (1e-9, 1e-14)
+    )
+    assert ((found - exact).norm(dim=1) <= 1e-6 * exact.norm(dim=1)).all()
+
+
 def test_both_solves_are_reported_and_the_way_back_has_its_own_settings():
     seen = []
     layer = tight(
@@ -359,6 +388,14 @@ def test_numbers_that_overflow_are_an_error(method):
 def test_newtons_method_says_where_it_has_no_step():
     with pytest.raises(SolverError, match="eigenvalue 1"):
         fixed_point(lambda z: z + 1, torch.ones(1), method="newton")
+
+
+def test_newtons_method_needs_no_step_where_a_system_has_arrived():
+    c = torch.tensor([[0.0], [0.5]], **DOUBLE)  # at 0 the slope of tanh is 1
+    z0 = torch.tensor([[0.0], [1.2]], **DOUBLE)
+    found = fixed_point(lambda z: z.tanh() + c, z0, method="newton", tol=1e-10)
+    assert found.z[0] == 0
+    torch.testing.assert_close(found.z[1], found.z[1].tanh() + 0.5)
 
 
 def test_a_way_back_that_does_not_arrive_says_that_it_was_the_way_back():

@@ -58,6 +58,17 @@ def test_a_random_cut_leaves_a_reading_on_either_side_and_is_even(series):
     assert (shares[1:5] - 0.25).abs().max() < 5 * math.sqrt(0.25 * 0.75 / n)
 
 
+@pytest.mark.parametrize("total", [2, 3, 5, 9, 17, 33])
+def test_the_largest_number_that_can_be_drawn_leaves_a_reading_to_forecast(
+    monkeypatch, total
+):
+    monkeypatch.setattr(
+        torch, "rand", lambda *shape, **_: torch.full(shape, 1 - 2**-24)
+    )
+    cut = forecasting.random_cut(torch.ones(1, total, dtype=torch.bool))
+    assert cut.sum() == total - 1
+
+
 def test_every_series_is_tested_in_one_fold_and_never_trained_on_there():
     splits = [forecasting.split(285, fold) for fold in range(5)]
     assert torch.cat([s.test for s in splits]).sort().values.tolist() == list(
@@ -326,3 +337,51 @@ def test_the_weights_that_are_kept_are_those_of_the_best_look(series):
     assert wrong.mean().sqrt().item() == min(history.epochs) < history.epochs[-1]
     assert history.epochs[best // 5 - 1] == min(history.epochs)
     assert best % 5 == 0
+
+
+def test_of_equally_good_looks_the_first_is_kept(series):
+    model = Constant()
+
+    def nothing(of: Readings) -> torch.Tensor:
+        return 0 * model.level.detach().expand_as(of.values)
+
+    _, best = forecasting.fit_best(
+        model,
+        lambda of, done: (model.level + 3).square(),
+        lambda of, _: nothing(of),
+        series,
+        series,
+        lr=0.2,
+        steps=20,
+    )
+    other = Constant()
+    forecasting.fit_best(
+        other,
+        lambda of, done: (other.level + 3).square() * (done < 0.25),
+        lambda of, _: nothing(of),
+        series,
+        series,
+        lr=0.2,
+        steps=20,
+    )
+    assert best == 5
+    assert model.level.item() == other.level.item()
+
+
+@pytest.mark.parametrize("steps", [0, 4, 14])
+def test_steps_that_would_not_be_made_are_refused(series, steps):
+    model = Constant()
+    with pytest.raises(ValueError, match=f"a multiple of five, got {steps}"):
+        forecasting.fit_best(
+            model, pytest.fail, model.forecast, series, series, lr=0.2, steps=steps
+        )
+
+
+def test_a_series_of_one_reading_cannot_tell_which_weights_are_best(series):
+    model = Constant()
+    first = torch.arange(series.seen.shape[1]) < 1
+    alone = series._replace(seen=series.seen & first)
+    with pytest.raises(ValueError, match="two or more readings"):
+        forecasting.fit_best(
+            model, pytest.fail, model.forecast, series, alone, lr=0.2, steps=10
+        )

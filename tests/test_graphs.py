@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 from scipy.sparse import csgraph
+from scipy.spatial import cKDTree
 
 from course_lib.data import (
     Graph,
@@ -351,6 +352,19 @@ def test_neighbours_are_those_of_a_sorted_table():
     assert torch.equal(A, torch.maximum(mine, mine.T))
     with pytest.raises(ValueError, match=r"k must be from 1 to 29.*30"):
         nearest_neighbours(points, 30, torch.zeros(30, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0, 1e4])
+def test_neighbours_are_right_far_from_the_origin(offset):
+    points = drawn(200, 2) + offset  # rounded there, and the rounded points are asked
+    _, near = cKDTree(points.double().numpy()).query(points.double().numpy(), k=5)
+    pairs = {(min(i, j), max(i, j)) for i, *row in near.tolist() for j in row}
+    graph = nearest_neighbours(points, 4, torch.zeros(200, dtype=torch.int64))
+    found = set(map(tuple, graph.edges.T.tolist()))
+    if offset < 1e3:
+        assert found == pairs
+    else:  # points that rounding put at equal distances are a choice
+        assert len(found ^ pairs) < 0.1 * len(pairs)
 
 
 def test_a_sparse_adjacency_is_the_dense_one_and_a_ring_closes():

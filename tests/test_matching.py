@@ -254,6 +254,11 @@ def test_the_pairs_are_the_cheapest_of_all():
     assert sorted(map(tuple, paired.tolist())) == sorted(map(tuple, z.tolist()))
 
 
+def test_pairs_need_as_many_of_either():
+    with pytest.raises(ValueError, match="a row for each row of x, got 2 for 3"):
+        flows.pair_by_transport(drawn(3, 2), drawn(2, 2))
+
+
 def test_on_a_line_the_pairs_are_in_order():
     x, z = drawn(50, 1), drawn(50, 1, seed=1)
     paired = flows.pair_by_transport(x, z)

@@ -117,6 +117,11 @@ def test_a_relative_error_is_that_of_all_entries_together():
     )
 
 
+def test_a_relative_error_is_not_that_of_every_pair():
+    with pytest.raises(ValueError, match=r"shape of truth, \(4,\); got \(4, 1\)"):
+        measuring.relative_error(torch.ones(4, 1), torch.ones(4))
+
+
 def test_tensors_of_any_shape_become_one_vector_in_their_order():
     parts = torch.tensor(1.0), torch.tensor([[2.0, 3.0], [4.0, 5.0]]).T
     assert measuring.flat(parts).tolist() == [1, 2, 4, 3, 5]
@@ -132,6 +137,15 @@ def test_accuracy_is_the_share_of_right_answers_however_it_is_split(size):
         )
         == 3 / 5
     )
+
+
+def test_accuracy_asks_for_a_label_for_each_image_and_for_numbers():
+    images = torch.zeros(4, 3)
+    for labels, said in ((torch.zeros(2), "got 2 for 4"), (images[:0], "got 0 for 4")):
+        with pytest.raises(ValueError, match=said):
+            measuring.accuracy(nn.Identity(), images, labels)
+    with pytest.raises(FloatingPointError, match="a logit is NaN"):
+        measuring.accuracy(nn.Identity(), images * torch.nan, torch.zeros(4))
 
 
 # --- how far apart --------------------------------------------------------------------

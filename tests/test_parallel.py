@@ -119,6 +119,12 @@ def test_a_batch_with_fewer_rows_than_processes_is_refused(both):
         assert "1 row(s) cannot be shared by 2 processes" in found["refusals"]["small"]
 
 
+def test_batches_that_each_process_shuffles_for_itself_are_refused(both):
+    for found in both:
+        assert "batches must be the same in every process" in found["orders"]["alone"]
+        assert found["orders"]["joint"] == ""
+
+
 def test_the_first_process_alone_writes_the_row_which_says_how_many_there_were(both):
     for found in both:
         (row,) = found["rows"]

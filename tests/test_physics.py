@@ -289,6 +289,29 @@ def test_what_it_keeps_is_fitted_without_what_it_drops():
     torch.testing.assert_close(found[[0, 2]], alone)
 
 
+def test_small_terms_at_many_points_in_single_precision_are_terms():
+    angle = 0.3 * torch.rand(20_000, 1, generator=generator(1))
+    terms = torch.cat([angle**n for n in (1, 2, 3, 4)], dim=1)
+    truth = torch.tensor([[1.0], [0.0], [-0.7], [0.0]])
+    found = sparse_regression(terms, terms @ truth, threshold=0.1)
+    assert found.dtype == torch.float32
+    assert torch.equal(found != 0, truth != 0)
+    torch.testing.assert_close(found, truth, rtol=0, atol=1e-3)
+
+
+def test_a_state_that_cannot_be_halved_is_refused():
+    y = torch.ones(5, 3)
+    for ask in (
+        lambda: HamiltonianField(spring_energy)(0.0, y),
+        lambda: LagrangianField(spring_energy)(0.0, y),
+        lambda: LagrangianField(spring_energy).mass(y),
+        lambda: LagrangianField(spring_energy).energy(y),
+        lambda: two_body_energy(y),
+    ):
+        with pytest.raises(ValueError, match=r"as many momenta.*\(5, 3\)"):
+            ask()
+
+
 def test_a_threshold_above_everything_leaves_nothing():
     found = sparse_regression(states(20, 2), states(20, 1), threshold=100.0)
     assert (found == 0).all()

@@ -5,7 +5,9 @@ what their records say.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import nn
 
 from course_lib import data, flows, measuring, models, records
 from course_lib.solvers import odeint
-from tools import train_matching, train_spirals
+from tools import pretrain, train_matching, train_spirals
 
 
 @pytest.fixture
@@ -57,6 +59,49 @@ def test_a_command_names_a_module_as_it_is_run_or_the_script(
     monkeypatch.setattr(main, "__spec__", spec, raising=False)
     monkeypatch.setattr(sys, "argv", ["/somewhere/x.py", "--seed", "1"])
     assert records.made()["command"] == command
+
+
+def test_a_command_can_be_pasted_whatever_its_values_are(monkeypatch):
+    asked = ["--data", "diverse, not scaled", "--name", "it's"]
+    monkeypatch.setattr(sys, "argv", ["x.py", *asked])
+    assert shlex.split(records.made()["command"])[-4:] == asked
+
+
+def commands(found) -> set[str]:
+    """All commands in a record."""
+    if isinstance(found, list):
+        return set().union(*map(commands, found))
+    if not isinstance(found, dict):
+        return set()
+    own = {found["command"]} if "command" in found else set()
+    return own | commands(list(found.values()))
+
+
+@pytest.mark.parametrize("folder", [records.WEIGHTS, records.RESULTS])
+def test_every_training_that_is_recorded_can_be_asked_for_again(folder):
+    for path in folder.glob("*.json"):
+        for command in commands(json.loads(path.read_text(encoding="utf-8"))):
+            program, *asked = shlex.split(command.partition(" -m ")[2])
+            if program == "tools.pretrain":
+                pretrain.parser().parse_args(asked)  # exits where it cannot
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_model_that_cannot_be_written_leaves_the_old_one_with_its_record(monkeypatch):
+    old, new = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    records.save_model(old, "line", {"run": 1})
+    with pytest.raises(TypeError, match="JSON"):
+        records.save_model(new, "line", {"run": torch.ones(1)})
+
+    def fails(_, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(records, "save_file", fails)
+    with pytest.raises(OSError, match="no space"):
+        records.save_model(new, "line", {"run": 2})
+    assert records.load_model(new, "line") == {"run": 1}
+    assert torch.equal(new.weight, old.weight)
 
 
 # --- results ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import torch
 from conftest import ROOT
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from course_lib import measuring, resuming, training
 from course_lib.resuming import Saves
@@ -198,3 +200,116 @@ def test_what_is_written_aside_takes_its_place_whole_or_not_at_all(tmp_path):
         part.write_text("seco")
         raise KilledError
     assert path.read_text() == "first"
+
+
+# --- orders -----------------------------------------------------------------------------
+
+ROWS = TensorDataset(torch.arange(8.0)[:, None])
+
+
+class Shuffled:
+    """Batches of an order that is drawn when an epoch begins."""
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        for rows in torch.randperm(8).split(2):
+            yield (ROWS.tensors[0][rows],)
+
+
+def own(seed=5):
+    return torch.Generator().manual_seed(seed)
+
+
+ORDERS = {
+    "minibatches": lambda: training.minibatches(*ROWS.tensors, size=2),
+    "shuffle": lambda: DataLoader(ROWS, batch_size=2, shuffle=True),
+    "generator": lambda: DataLoader(ROWS, batch_size=2, shuffle=True, generator=own()),
+    "batch sampler": lambda: DataLoader(
+        ROWS, batch_sampler=BatchSampler(RandomSampler(ROWS, generator=own()), 2, False)
+    ),
+    "own": Shuffled,
+}
+
+
+@pytest.mark.parametrize("make", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("kill_at", [1, 3, 4, 6])
+def test_wherever_an_order_comes_from_no_row_is_met_twice_after_a_stop(
+    tmp_path, make, kill_at
+):
+    def run(saves=None, kill_at=None):
+        training.seed(0)
+        layer, met = nn.Linear(1, 1), []
+
+        def loss(x):
+            if len(met) == kill_at:
+                raise KilledError
+            met.append(x.flatten().tolist())
+            return (layer(x) + torch.randn(())).square().mean()
+
+        saves = saves and Saves(saves, every=1, also={"met": met})
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+        training.fit(layer, make(), loss, optimizer, epochs=2, saves=saves)
+        return met, layer.weight.item()
+
+    with pytest.raises(KilledError):
+        run(tmp_path / "here.pt", kill_at)
+    met, weight = run(tmp_path / "here.pt")
+    assert (met, weight) == run()
+    assert sorted(x for batch in met[4:] for x in batch) == list(range(8))
+
+
+# --- what else there is -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [own, partial(random.Random, 5)])
+def test_generators_of_other_kinds_go_on_where_they_were(tmp_path, make):
+    def run(saves=None, kill_at=None):
+        source, drawn, layer = make(), [], nn.Linear(1, 1)
+
+        def loss(x):
+            if len(drawn) == kill_at:
+                raise KilledError
+            new = (
+                source.random()
+                if hasattr(source, "random")
+                else torch.rand((), generator=source)
+            )
+            drawn.append(float(new))
+            return layer(x).square().mean()
+
+        if saves:
+            saves = Saves(saves, every=1, also={"source": source, "drawn": drawn})
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        training.fit(layer, 5 * [ROWS[:]], loss, optimizer, saves=saves)
+        return drawn
+
+    with pytest.raises(KilledError):
+        run(tmp_path / "here.pt", 3)
+    assert run(tmp_path / "here.pt") == run()
+
+
+@pytest.mark.parametrize(
+    ("also", "error", "said"),
+    [
+        ({"model": nn.Linear(1, 1)}, ValueError, "also must not name 'model'"),
+        ({"optimizer": []}, ValueError, "also must not name 'optimizer'"),
+        ({"count": 3}, TypeError, r"also\['count'\] must have a state.*got int"),
+        ({"more": {"a": 1}}, TypeError, r"also\['more'\] must have a state.*got dict"),
+    ],
+)
+def test_what_would_not_be_saved_is_refused_before_the_first_step(
+    tmp_path, also, error, said
+):
+    layer = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    saves = Saves(tmp_path / "here.pt", also=also)
+    with pytest.raises(error, match=said):
+        training.fit(layer, [ROWS[:]], pytest.fail, optimizer, saves=saves)
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5])
+def test_a_save_comes_every_so_many_whole_steps(tmp_path, every):
+    with pytest.raises(ValueError, match="every must be a positive whole number"):
+        Saves(tmp_path / "here.pt", every=every)

@@ -162,6 +162,20 @@ def test_the_rate_rises_to_the_given_one_and_falls_to_almost_nothing(rise):
     assert rates[-1] < 1e-3
 
 
+@pytest.mark.parametrize("rise", [0.0, 0.01, 1.0, 1.5, math.nan])
+def test_a_rate_that_would_not_rise_and_fall_is_refused(rise):
+    with pytest.raises(ValueError, match=r"rise must be a share.*of 100; train"):
+        rates_of(rise=rise)
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan])
+def test_a_clip_that_would_turn_the_gradient_around_is_refused(clip):
+    layer = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="clip must be positive and finite"):
+        training.fit(layer, [(X,)], pytest.fail, optimizer, clip=clip)
+
+
 def test_one_cycle_does_what_its_scheduler_does_in_the_loop():
     def trained(cycle: bool) -> tuple[torch.Tensor, training.History]:
         training.seed(0)

@@ -76,8 +76,8 @@ def pretrain(args: argparse.Namespace) -> None:
         Path(args.save).unlink(missing_ok=True)
 
 
-def main() -> None:
-    """Read the command line, and run what it asks for from its seed."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line may ask for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -190,12 +190,19 @@ def main() -> None:
     ):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Read the command line, and run what it asks for from its seed."""
+    args = parser().parse_args()
     torch.set_num_threads(args.threads)
     training.seed(args.seed)
     with parallel.process_group():
         if parallel.world_size() > 1 and not getattr(args, "together", False):
-            parser.error("this training is one of a single process; start it by python")
+            parser().error(
+                "this training is one of a single process; start it by python"
+            )
         args.run(args)
 
 

@@ -142,6 +142,7 @@ def nearest_neighbours(points: Tensor, k: int, labels: Tensor) -> Graph:
         raise ValueError(
             f"k must be from 1 to {len(points) - 1}, one less than the points; got {k}"
         )
+    points = points.double()  # float32 loses distances far from the origin
     away = torch.cdist(points, points)
     away.fill_diagonal_(torch.inf)
     near = away.topk(k, largest=False).indices

@@ -53,7 +53,14 @@ class Spirals:
     ) -> Spirals:
         """The same curves with other readings: `k` points of the first `share` of the
         span, at random.
+
+        Raises
+        ------
+        ValueError
+            For a share that is not beyond 0 and up to 1, or with too few points.
         """
+        if not 0 < share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
         stretch = self.clean[:, : round(share * self.span)]
         index, values = _observe(stretch, k, noise, generator(seed))
         return replace(self, index=index, values=values)

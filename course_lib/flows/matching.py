@@ -177,6 +177,11 @@ def pair_by_transport(x: Tensor, z: Tensor) -> Tensor:
 
     Needs SciPy.
 
+    Raises
+    ------
+    ValueError
+        If there are not as many x as z.
+
     References
     ----------
     Tong et al. 2024, Improving and Generalizing Flow-Based Generative Models with
@@ -184,6 +189,10 @@ def pair_by_transport(x: Tensor, z: Tensor) -> Tensor:
     """
     from scipy.optimize import linear_sum_assignment
 
+    if len(x) != len(z):
+        raise ValueError(
+            f"z must have a row for each row of x, got {len(z)} for {len(x)}"
+        )
     # In float32 the products that make a distance lose those far from the origin.
     cost = torch.cdist(x.flatten(1).double(), z.flatten(1).double()).square()
     _, order = linear_sum_assignment(cost.cpu().numpy())

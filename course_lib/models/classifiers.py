@@ -59,8 +59,8 @@ class DigitClassifier(nn.Sequential):
 def digit_odenet(
     *, odeint: Callable = odeint_adjoint, **solver_settings
 ) -> DigitClassifier:
-    """The ODE-Net for digits; dopri5 at tolerance 1e-3 unless `solver_settings` say
-    otherwise.
+    """The ODE-Net for digits; dopri5 at tolerance 1e-3, or as `solver_settings` say: if
+    one is given, the others are those of the solver.
     """
     settings = solver_settings or dict(rtol=1e-3, atol=1e-3)
     return DigitClassifier(NeuralODE(ConvDynamics(), odeint=odeint, **settings))
@@ -114,7 +114,8 @@ def fashion_odenet(
 
     One convolution makes a state of 2028 numbers, which flows through a narrow network
     (2028-16-16-2028, with `activation` between its layers) and is read off by one linear
-    layer. tsit5 at tolerance 1e-3 unless `solver_settings` say otherwise.
+    layer. tsit5 at tolerance 1e-3, or as `solver_settings` say: if one is given, the
+    others are those of the solver.
     """
     settings = solver_settings or dict(method="tsit5", rtol=1e-3, atol=1e-3)
     f = MLPDynamics(2028, (16, 16), activation=activation)

@@ -102,8 +102,8 @@ class NeuralCDE(nn.Module):
     interpolation : callable ``interpolation(times, values) -> ControlPath``
     odeint : callable, as for `course_lib.models.NeuralODE`
     **solver_settings
-        ``method="heun", step_size=1.0`` unless given: one step a piece. The knots are
-        handed on as `jumps`, for the slope of a path jumps there.
+        ``method="heun", step_size=1.0`` unless one is given: one step a piece. The knots
+        are handed on as `jumps`, for the slope of a path jumps there.
     """
 
     def __init__(

@@ -214,7 +214,10 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class NewtonStepper(Stepper):
-    """z ← z + (I - ∂f/∂z)⁻¹ (f(z) - z), with the whole Jacobian of every row."""
+    """z ← z + (I - ∂f/∂z)⁻¹ (f(z) - z), with the whole Jacobian of every row.
+
+    A row whose Jacobian has the eigenvalue 1 has no such step, and becomes NaN.
+    """
 
     jacobian = True
 
@@ -222,13 +225,8 @@ class NewtonStepper(Stepper):
         """Where the line that touches f at z meets the diagonal."""
         jacobians = row_jacobians(self.f, z)
         eye = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-        try:
-            return z + torch.linalg.solve(eye - jacobians, fz - z)
-        except torch.linalg.LinAlgError as error:
-            raise SolverError(
-                "Newton's method met a z where ∂f/∂z has the eigenvalue 1, so that no "
-                "step is defined; try another z0, or method='anderson'"
-            ) from error
+        steps, singular = torch.linalg.solve_ex(eye - jacobians, fz - z)
+        return z + steps.masked_fill((singular != 0)[:, None], torch.nan)
 
 
 ITERATIONS: dict[str, type[Stepper]] = {
@@ -318,6 +316,11 @@ class Iteration:
                 return FixedPoint(found, tuple(residuals), tuple(evaluations))
             self._check_progress(residuals)
             z = torch.where((sizes > self.tol)[:, None], step(z, fz), z)
+            if step.jacobian and not all_finite(z):
+                raise SolverError(
+                    "Newton's method met a z where ∂f/∂z has the eigenvalue 1, so that no "
+                    "step is defined; try another z0, or method='anderson'"
+                )
             spent += z.shape[1] if step.jacobian else 0
 
     def _check(self, f: Callable, z0: Tensor) -> None:
@@ -438,7 +441,8 @@ class EquilibriumLayer(nn.Module):
         A name in `ITERATIONS`, for the equation of u; `method` unless given. It is not
         'newton': in its place, if that is the method, stands 'anderson'.
     backward_tol : float, optional
-        Tolerance of the equation of u over the largest entry of g; `tol` unless given.
+        Tolerance of the equation of u, for each system over its largest entry of g;
+        `tol` unless given.
     report : callable ``report(way, found)``, optional
         Called after every solve: with 'forward' or 'backward', and its `FixedPoint`.
     **settings
@@ -490,19 +494,19 @@ class EquilibriumLayer(nn.Module):
         return ImplicitGradient.apply(fz, z.detach(), way_back)
 
     def _pull_back(self, fz: Tensor, z: Tensor, g: Tensor) -> Tensor:
-        """The u with u = (∂f/∂z)ᵀ u + g; solved for u over the largest entry of g, for
-        the unit of the loss is no part of the tolerance.
+        """The u with u = (∂f/∂z)ᵀ u + g; solved for u over the size of g, of each system
+        its own, for the unit of the loss is no part of the tolerance.
         """
-        size = g.abs().max() if g.numel() else g.sum()
-        if size == 0 or not all_finite(g):
+        if not g.any() or not all_finite(g):
             return g  # nothing to solve; NaN goes on, as in every other layer
+        size = _sizes(g)
         g = g / size
 
         def pulled(u: Tensor) -> Tensor:
             (back,) = torch.autograd.grad(
-                fz, z, u, retain_graph=True, materialize_grads=True
+                fz, z, size * u, retain_graph=True, materialize_grads=True
             )
-            return back + g
+            return back / size + g
 
         try:
             found = self.back.solve(pulled, g)
@@ -515,6 +519,14 @@ class EquilibriumLayer(nn.Module):
     def _tell(self, way: str, found: FixedPoint) -> None:
         if self.report is not None:
             self.report(way, found)
+
+
+def _sizes(g: Tensor) -> Tensor:
+    """The largest entry of g in each system, in a shape that divides g."""
+    size = as_rows(g).abs().amax(dim=1)
+    # A system without a gradient of its own may have one from those that it sees.
+    size = size.clamp_min(size.max() * torch.finfo(g.dtype).eps ** 2)
+    return size.view(-1, *[1] * (g.ndim - 1)) if g.ndim > 1 else size[0]
 
 
 def _unchanged(g: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def label_propagation(
 
 
 class GraphConvolution(nn.Module):
-    """``relu(P X W + b)``: mix the neighbours, then each node by itself.
+    """``relu(P (X W + b))``: each node by itself, then mix the neighbours.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class GraphConvolution(nn.Module):
 class GraphLayers(nn.Module):
     """`depth` graph convolutions of one width, each with weights of its own.
 
-    With `residual` a layer adds to its input, ``X + relu(P X W + b)``.
+    With `residual` a layer adds to its input, ``X + relu(P (X W + b))``.
     """
 
     def __init__(self, P: Tensor, width: int, depth: int, *, residual: bool = False):

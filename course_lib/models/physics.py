@@ -56,6 +56,17 @@ def gradient_of(function: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
     return slope
 
 
+def _halves(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions, and momenta or velocities, each of shape (*, n)."""
+    if y.shape[-1] % 2:
+        raise ValueError(
+            "y must hold as many momenta or velocities as positions along its last axis, "
+            f"an even number together; got shape {tuple(y.shape)}"
+        )
+    q, p = y.chunk(2, dim=-1)
+    return q, p
+
+
 # --- Hamilton -------------------------------------------------------------------------
 
 
@@ -93,7 +104,7 @@ class HamiltonianField(nn.Module):
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, 2n) -> (*, 2n)
         """The derivative at y, the same at all times."""
-        dq, dp = gradient_of(self.energy, y).chunk(2, dim=-1)
+        dq, dp = _halves(gradient_of(self.energy, y))
         return torch.cat((dp, -dq - self.friction * dp), dim=-1)
 
     def force(self, q: Tensor) -> Tensor:
@@ -169,7 +180,7 @@ class SeparableEnergy(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:  # (*, 2n) -> (*)
         """The energy at y."""
-        q, p = y.chunk(2, dim=-1)
+        q, p = _halves(y)
         return self.kinetic(p) + self.potential(q)
 
 
@@ -201,7 +212,7 @@ class LagrangianField(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:  # (*, 2n) -> (*, 2n)
         """The derivative at y, the same at all times."""
         slope, bend = self._derivatives(y)
-        q_slope, _ = slope.chunk(2, dim=-1)
+        q_slope, _ = _halves(slope)
         n = q_slope.shape[-1]
         v, mass, cross = y[..., n:], bend[..., n:, n:], bend[..., n:, :n]
         right = q_slope - (cross @ v[..., None])[..., 0]
@@ -209,13 +220,13 @@ class LagrangianField(nn.Module):
 
     def mass(self, y: Tensor) -> Tensor:
         """The mass matrix ``∂²L/∂v∂v``, shape (*, n, n)."""
-        n = y.shape[-1] // 2
+        n = _halves(y)[0].shape[-1]
         return self._derivatives(y)[1][..., n:, n:]
 
     def energy(self, y: Tensor) -> Tensor:
         """``v · ∂L/∂v - L``, shape (*), which stays along every path."""
-        v = y.chunk(2, dim=-1)[1]
-        momentum = gradient_of(self.lagrangian, y).chunk(2, dim=-1)[1]
+        v = _halves(y)[1]
+        momentum = _halves(gradient_of(self.lagrangian, y))[1]
         return (v * momentum).sum(-1) - self.lagrangian(y)
 
     def _derivatives(self, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,7 +266,7 @@ class MechanicalLagrangian(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:  # (*, 2n) -> (*)
         """The Lagrangian at y."""
-        q, v = y.chunk(2, dim=-1)
+        q, v = _halves(y)
         out = self.net(torch.cat((q.sin(), q.cos()), dim=-1))
         # vᵀ R Rᵀ v = |Rᵀ v|², column by column, without writing into a matrix.
         rows, columns = self.place
@@ -284,7 +295,7 @@ def two_body_energy(y: Tensor) -> Tensor:
 
     y holds the places x₁ y₁ x₂ y₂, then the momenta in the same order.
     """
-    q, p = y.chunk(2, dim=-1)
+    q, p = _halves(y)
     away = (q[..., :2] - q[..., 2:]).square().sum(-1).sqrt()
     return p.square().sum(-1) / 2 - 1 / away
 
@@ -327,6 +338,8 @@ def sparse_regression(
             "terms and values must have a row for each point, shapes (points, terms) "
             f"and (points, outputs); got {tuple(terms.shape)} and {tuple(values.shape)}"
         )
+    # In float32 the solver would take small columns of many points for no columns.
+    given, terms, values = values.dtype, terms.double(), values.double()
     found = torch.linalg.lstsq(terms, values).solution
     for _ in range(rounds):
         found = torch.where(found.abs() < threshold, 0.0, found)
@@ -334,4 +347,4 @@ def sparse_regression(
             kept = column != 0
             if kept.any():
                 column[kept] = torch.linalg.lstsq(terms[:, kept], value).solution
-    return torch.where(found.abs() < threshold, 0.0, found)
+    return torch.where(found.abs() < threshold, 0.0, found).to(given)

@@ -89,15 +89,16 @@
     target?.scrollIntoView();
   }
 
+  let moved = false; // also while the page is on its way
+  const move = () => {
+    moved = true;
+  };
+  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    addEventListener(kind, move, { once: true, passive: true });
+  }
+
   /** Goes there again when formulas have their heights, unless the reader has moved on. */
   async function returnToTarget() {
-    let moved = false;
-    const move = () => {
-      moved = true;
-    };
-    for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
-      addEventListener(kind, move, { once: true, passive: true });
-    }
     await /** @type {any} */ (window).MathJax?.startup?.promise;
     for (let frames = 0; frames < 5 && !moved; frames++) {
       document.querySelector(":target")?.scrollIntoView({ behavior: "instant" });

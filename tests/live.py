@@ -43,10 +43,11 @@ def states_and_views(*kinds, strange=()) -> tuple[str, str]:
     return f'<script type="{KIND}-state+json">{text}</script>', "".join(views)
 
 
-def flow(dim=2):
+def flow(dim=2, **settings):
     torch.manual_seed(dim)
     f = MLPDynamics(dim, (16,), time=dim == 1)
-    return FlowExplorer(f, start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4")
+    how = dict(start=[0.5] * dim, window=[(-2, 2)] * dim, method="rk4") | settings
+    return FlowExplorer(f, **how)
 
 
 def training_of_a_flow():

@@ -3,12 +3,21 @@
 On a page of its own, in a browser.
 """
 
+import math
 import re
 
 import pages
 import pytest
 from conftest import settle
-from live import FIGURES, drawing, every_figure, particles, training_of_a_flow, walk
+from live import (
+    FIGURES,
+    drawing,
+    every_figure,
+    flow,
+    particles,
+    training_of_a_flow,
+    walk,
+)
 from playwright.sync_api import expect
 
 from course_lib.widgets import (
@@ -220,6 +229,29 @@ def test_play_ends_at_the_end_and_begins_anew_from_there(show):
         expect(slider).to_have_value("1")
     first, *_, last = (float(value) for value in slider.evaluate("(s) => s.seen"))
     assert first < 0.5 < last
+
+
+@pytest.mark.parametrize("end", [3.0, 2 * math.pi, 31.45])
+def test_every_slider_reaches_its_end_and_plays_anew_from_there(show, end):
+    page = show(flow(span=(0, end)))
+    slider = page.get_by_label("End time", exact=True)
+    slider.press("End")
+    settle(page)
+    place = slider.input_value()
+    assert float(place) == pytest.approx(3 * end, rel=1e-5)
+    button(page, "Play: End time").click()
+    expect(slider).not_to_have_value(place)
+    expect(button(page, "Play: End time")).to_be_visible()
+    expect(slider).to_have_value(place)
+
+
+def test_what_a_figure_says_is_read_out_when_it_has_come_to_rest(show):
+    page = show(flow(span=(0, 3)))
+    expect(status(page)).to_have_attribute("aria-live", "polite")
+    button(page, "Play: End time").click()
+    expect(status(page)).to_have_attribute("aria-live", "off")
+    button(page, "Pause: End time").click()
+    expect(status(page)).to_have_attribute("aria-live", "polite")
 
 
 def test_a_hand_on_the_slider_stops_it(show):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from conftest import settle
-from figures import between_nodes, sampler
+from figures import between_nodes, sampler, swing
 from live import (
     FIGURES,
     controls,
@@ -21,6 +21,8 @@ from playwright.sync_api import expect
 
 from course_lib.widgets import (
     AdjointExplorer,
+    FixedPointExplorer,
+    HorizonExplorer,
     StepExplorer,
     StepSizeExplorer,
     ToleranceExplorer,
@@ -442,3 +444,70 @@ def test_a_box_of_figures_is_told_how_to_live_in_a_page(browser):
     words = "a HBoxModel cannot live here; end a cell with each figure itself"
     expect(page.get_by_role("alert")).to_contain_text(words)
     page.close()
+
+
+# --- what is said is so ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("traits", "said", "not_said"),
+    [
+        (("tanh", "anderson", 1.5, -1.5), "has not arrived yet", "diverges"),
+        (("plane", "anderson", 2.0, 1.3), "has not arrived yet", "diverges"),
+        (("line", "plain", 2.0, 1.0), "It diverges", "yet"),
+        (("line", "plain", -1.0, 1.0), "has not arrived yet", "diverges"),
+    ],
+)
+def test_an_iteration_that_was_cut_is_not_called_lost(show, traits, said, not_said):
+    problem, method, weight, start = traits
+    figure = FixedPointExplorer(
+        problem=problem, method=method, weight=weight, start=start
+    )
+    words = show(figure).locator(".live-status")
+    expect(words).to_contain_text(said)
+    expect(words).not_to_contain_text(not_said)
+
+
+def test_after_the_step_that_arrives_no_other_is_announced(show):
+    page = show(StepExplorer(problem="ring", backward=True, method="dopri5", rtol=1e-2))
+    page.get_by_label("Moment", exact=True).press("End")
+    expect(page.locator(".live-status")).to_contain_text("no step follows")
+    expect(page.locator("tr").last.locator("td").last).to_have_text("none")
+    expect(page.locator("tr").nth(1).locator("td").last).not_to_have_text("none")
+
+
+def test_the_energy_of_every_start_is_in_the_picture(show):
+    page = show(swing(start=[3.0, 2.4], t_end=5.0))
+    exact = page.locator("svg").nth(1).locator(".live-line.exact").first
+    heights = re.findall(r"[ML][\d.-]+[ ,]([\d.-]+)", exact.get_attribute("d"))
+    assert heights and all(float(y) > 0 for y in heights)
+
+
+def test_leapfrog_tells_the_step_that_it_takes(show):
+    figure = swing(method="leapfrog", step_size=1.99, t_end=5.0)
+    expect(show(figure).locator(".live-status")).to_contain_text("h = 1.67: 3 steps")
+
+
+def test_a_graph_tells_sizes_and_the_step_that_it_takes(show):
+    page = show(between_nodes(warm=[], cold=[0], method="euler", step_size=0.2, t=0.05))
+    words = page.locator(".live-status")
+    expect(words).to_contain_text("in size")
+    expect(words).to_contain_text("it fades")
+    page.get_by_label("Time t", exact=True).press("End")
+    expect(words).to_contain_text("this step is too long")
+
+
+def test_a_graph_has_the_nodes_that_can_be_chosen(show):
+    page = show(between_nodes(node=30))
+    node = page.get_by_label("Node", exact=True)
+    expect(node).to_have_attribute("max", "33")
+    page.get_by_label("Graph", exact=True).select_option("ring")
+    expect(node).to_have_attribute("max", "11")
+    expect(node).to_have_value("11")
+
+
+def test_a_lowest_point_at_the_border_is_no_valley_that_is_missed(show):
+    page = show(HorizonExplorer(horizon=4, noise=0.5, start=0.7))
+    words = page.locator(".live-status")
+    expect(words).to_contain_text("The lowest point is at the border, 0.4,")
+    expect(words).to_contain_text("in the deepest valley")

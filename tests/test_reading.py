@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, settle
 
 from tools import card, chapters, drawing, landing
 
@@ -231,3 +231,32 @@ def test_the_card_has_the_size_that_sites_ask_for_and_is_small():
     width, height = (int.from_bytes(header[k : k + 4], "big") for k in (16, 20))
     assert (width, height) == card.SIZE
     assert card.TARGET.stat().st_size < 100_000
+
+
+def test_a_reader_who_has_moved_on_while_the_page_loads_stays_there(browser):
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    script = (ROOT / "assets" / "reading.js").read_text()
+    tall = '<div style="height: 3000px"></div>'
+    text = (
+        f'<script>{script}</script>{tall}<p id="there">there</p>{tall}<img src="late">'
+    )
+    late = []
+    page.route(
+        "http://page.localhost/",
+        lambda route: route.fulfill(body=text, content_type="text/html"),
+    )
+    page.route("**/late", lambda route: late.append(route))
+    page.goto("http://page.localhost/#there", wait_until="commit")
+    page.wait_for_function("scrollY > 2000")
+    page.wait_for_function("document.readyState === 'interactive'")
+    page.mouse.move(400, 300)
+    page.mouse.wheel(0, -500)
+    page.wait_for_function("scrollY < 2900")
+    settle(page)
+    there = page.evaluate("scrollY")
+    late[0].abort()
+    page.wait_for_load_state("load")
+    for _ in range(4):
+        settle(page)
+    assert page.evaluate("scrollY") == there
+    page.close()

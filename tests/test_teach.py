@@ -156,6 +156,19 @@ def test_keys_that_move_a_live_figure_leave_the_slide_where_it_is(deck):
     assert deck.evaluate("Reveal.getIndices()") != before
 
 
+def test_space_on_a_check_judges_the_answer_and_leaves_the_slide_where_it_is(deck):
+    at = f"{SLIDES}.findIndex((slide) => slide.querySelector('.check button'))"
+    deck.evaluate(f"""() => {{
+      const {{ h, v }} = Reveal.getIndices({SLIDES}[{at}]);
+      Reveal.slide(h, v);
+    }}""")
+    before = deck.evaluate("Reveal.getIndices()")
+    deck.locator("section.present .check button:visible").first.focus()
+    deck.keyboard.press(" ")
+    settle(deck)
+    assert deck.evaluate("Reveal.getIndices()") == before
+
+
 def test_sentences_of_a_paragraph_are_told_apart_outside_of_formulas_and_code():
     paragraph = BeautifulSoup(
         "<p>One <em>e.g. this</em> at 0.5. Two <code>a. B</code>, "

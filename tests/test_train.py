@@ -456,3 +456,25 @@ def test_axe_finds_nothing_and_it_fits_a_phone(show, colours):
     page = show(figure, viewport=phone, color_scheme=colours, reduced_motion="reduce")
     assert pages.width_of(page) <= 360
     assert pages.barriers(page) == []
+
+
+def test_the_background_is_that_of_the_weights_though_there_is_no_point_yet(show):
+    page = show(TrainExplorer(data="own points"))
+    image, hrefs = page.locator(".live image").first, []
+    for seed in ("0", "7"):
+        page.get_by_label("Seed", exact=True).fill(seed)
+        settle(page)
+        hrefs.append(image.get_attribute("href"))
+    assert hrefs[0] != hrefs[1]
+
+
+def test_on_full_screen_the_losses_have_its_size(show):
+    page = show(TrainExplorer(), viewport={"width": 1500, "height": 900})
+    plot = page.locator(".live svg").last
+    before = plot.bounding_box()["width"]
+    button(page, "Full screen").click()
+    page.wait_for_function("document.fullscreenElement !== null")
+    settle(page)
+    box = plot.evaluate("(svg) => svg.parentElement.clientWidth")
+    assert plot.bounding_box()["width"] == pytest.approx(box, abs=1.5)
+    assert box > before + 100

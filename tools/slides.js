@@ -70,8 +70,9 @@
       navigationMode: "linear",
       slideNumber: "c/t",
       plugins: [window.RevealNotes],
-      // Keys belong to a figure, a summary or a box that has the focus.
-      keyboardCondition: () => !document.activeElement?.closest(".live-figure, details, .scrolls"),
+      // Keys belong to a figure, a check, a summary or a box that has the focus.
+      keyboardCondition: () =>
+        !document.activeElement?.closest(".live-figure, .check, details, .scrolls"),
     });
     document.documentElement.dataset.slides = "ready";
   }

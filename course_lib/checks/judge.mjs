@@ -25,7 +25,9 @@ export function readNumber(text, unit = "") {
 
 /** @param {string} text */
 function plainNumber(text) {
-  const thousands = /^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$/.test(text) ? text.replaceAll(",", "") : text;
+  const thousands = /^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$/.test(text)
+    ? text.replaceAll(",", "")
+    : text;
   const powers = thousands.replace(/[*×·x]10\^/, "e").replace(/^([+-]?)10\^/, "$11e");
   return NUMBER.test(powers) ? Number(powers) : NaN;
 }

@@ -171,7 +171,7 @@ function render({ model, el }) {
     const [label, most] = [get("labels")[digit], Math.max(...probabilities)];
     const answer = probabilities.indexOf(most);
     const { nfe, accepted, rejected } = path;
-    figure.tell({ digit, label, answer, probability: most, rtol, nfe, accepted, rejected });
+    figure.tell({ digit: +digit, label, answer, probability: most, rtol, nfe, accepted, rejected });
     return report(rtol, path, probabilities);
   }
 

@@ -313,7 +313,7 @@ function told(problem, weight, ways, method, step) {
     Math.abs(weight) < 1
       ? `|w| = ${short(Math.abs(weight))} < 1: f is a contraction, with one fixed point.`
       : `|w| = ${short(Math.abs(weight))}: f is no contraction.`;
-  return `${head} ${outcome(problem, weight, ways[method])} ${sure} ${race(ways)}`;
+  return `${head} ${outcome(problem, weight, method, ways[method])} ${sure} ${race(ways)}`;
 }
 
 /**
@@ -332,9 +332,10 @@ function reached(problem, weight, { zs, evaluations, end }) {
  * How it ends.
  * @param {string} problem
  * @param {number} weight
+ * @param {string} method
  * @param {Way} way
  */
-function outcome(problem, weight, { zs, residuals, end }) {
+function outcome(problem, weight, method, { zs, residuals, end }) {
   const z = zs[zs.length - 1];
   if (end === "singular")
     return "No step from here: the line that touches f is parallel to the diagonal.";
@@ -344,10 +345,9 @@ function outcome(problem, weight, { zs, residuals, end }) {
     const slope = z.length === 1 ? "slope of f there" : "spectral radius there";
     return `It arrives at z = ${z.length === 1 ? there : `(${there})`} (${slope}: ${radius} in size).`;
   }
-  if (size(z) > 100) return `It diverges: after ${zs.length - 1} steps |z| is ${short(size(z))}.`;
-  if (Math.abs(weight) < 1)
-    return `After ${MOST} steps it has not arrived yet: the residual is ${short(residuals[MOST])}.`;
-  return `It does not arrive: after ${zs.length - 1} steps the residual is ${short(residuals[zs.length - 1])}.`;
+  if (problem === "line" && method === "plain" && Math.abs(weight) > 1)
+    return `It diverges: after ${zs.length - 1} steps |z| is ${short(size(z))}.`;
+  return `After ${MOST} steps it has not arrived yet: the residual is ${short(residuals[MOST])}.`;
 }
 
 /**

@@ -169,7 +169,7 @@ export const factorOf = (method, h, largest) =>
 function render({ model, el }) {
   const get = (/** @type {string} */ name) => model.get(name);
   const figure = frame(el, model, { title: "Warm and cold, from neighbour to neighbour", draw });
-  const settings = addControls(figure, model);
+  const { settings, node } = addControls(figure, model);
   const plot = new Plot(figure, { title: "The graph, its nodes coloured", height: 320 });
   const over = new Plot(figure, { title: "The smoothing energy over time", height: 320 });
   plot.svg.querySelector(".live-axes")?.remove();
@@ -181,6 +181,9 @@ function render({ model, el }) {
   function draw() {
     net = nets(get("graph"), () => netOf(get));
     const flow = get("kind") === "heat" ? heat(net) : learnt(net, get("weights"));
+    const last = net.labels.length - 1;
+    node.input.max = String(last);
+    if (get("node") > last) put(model, "node", last); // that of a larger graph
     const x = startOf(net.labels.length, get("warm"), get("cold"));
     const how = settings();
     const shown = shownBy(net, flow, x, get("t"), how);
@@ -344,7 +347,7 @@ function addControls(figure, model) {
   const settings = solverControls(figure, model);
   plays(figure, slider(figure, model, "t", "Time t", { min: 0.02, max: END, step: 0.01 }));
   const last = Math.max(...model.get("labels").map((/** @type {number[]} */ l) => l.length)) - 1;
-  slider(figure, model, "node", "Node", { min: 0, max: last, step: 1 });
+  const node = slider(figure, model, "node", "Node", { min: 0, max: last, step: 1 });
   givers(figure, model);
   for (const name of ["warm", "cold"]) figure.settings.push(nodesIn(model, name, last));
   legend(figure, [
@@ -352,7 +355,7 @@ function addControls(figure, model) {
     ["exact wide", "below 0; strongest where it is largest"],
     ["exact dashed", "heat falls at least this fast"],
   ]);
-  return settings;
+  return { settings, node };
 }
 
 /**
@@ -404,6 +407,13 @@ function nodesIn(model, name, last) {
 }
 
 /**
+ * The longest step there is until t, if steps are equal.
+ * @param {{ step_size?: number }} settings
+ * @param {number} t
+ */
+const stepOf = ({ step_size }, t) => step_size && Math.min(step_size, t);
+
+/**
  * What checks may ask; a flow that stopped has no numbers.
  * @param {(name: string) => any} get
  * @param {Net} net
@@ -415,8 +425,8 @@ function factsNow(get, { labels, ends }, x, how, { values, energy, stopped }) {
   const now = values[values.length - 1];
   const [graph, kind, method, t] = ["graph", "kind", "method", "t"].map(get);
   const sides = new Set(labels).size > 1;
-  const long = kind === "heat" && how.step_size;
-  const grows = long && Math.abs(factorOf(method, long, ends[1])) > 1;
+  const h = kind === "heat" && stepOf(how, t);
+  const grows = h && Math.abs(factorOf(method, h, ends[1])) > 1;
   const right = now.filter((v, i) => (labels[i] ? v < 0 : v > 0)).length;
   const last = energy[energy.length - 1];
   return {
@@ -441,14 +451,15 @@ function report(facts, { labels, ends }, { method, step_size }, { ts, stopped })
   const head = `${METHODS[method].label}${size}: ${ts.length - 1} steps.`;
   if (!facts.given) return `${head} Nothing flows: no node is warm or cold. Choose one.`;
   const words = [head];
-  if (facts.kind === "heat" && step_size) {
-    const factor = factorOf(method, step_size, ends[1]);
+  const h = facts.kind === "heat" && stepOf({ step_size }, facts.t);
+  if (h) {
+    const factor = factorOf(method, h, ends[1]);
     const grows = Math.abs(factor) > 1 ? "it grows: this step is too long" : "it fades";
     words.push(`A step multiplies the fastest mode by ${short(factor)}; ${grows}.`);
   }
   if (stopped) return `${words.join(" ")} It stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
   words.push(
-    `At t = ${short(facts.t)} the largest number is ${short(facts.largest ?? 0)}, ` +
+    `At t = ${short(facts.t)} the largest number is ${short(facts.largest ?? 0)} in size, ` +
       `the smoothing energy ${short(facts.energy ?? 0)}.`,
   );
   if (facts.right !== undefined) {

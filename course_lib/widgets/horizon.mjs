@@ -233,13 +233,16 @@ function addControls(figure, model) {
 function report({ horizon, windows }, { minima, deepest, basin }, walked, end) {
   const cut = windows === 1 ? "one shot" : `${windows} windows`;
   const [low, high] = basin;
-  const where = end > low && end < high ? "in the deepest valley" : "outside the deepest valley";
+  const inside = (end > low || low === LOW) && (end < high || high === HIGH);
+  const where = `${inside ? "in" : "outside"} the deepest valley`;
+  const atEdge = deepest === LOW || deepest === HIGH;
+  const lowest = atEdge ? "The lowest point is at the border" : "The deepest is at";
   const [n, now] = [walked.length - 1, walked[walked.length - 1]];
   const soFar = n < STEPS ? `After ${n} steps from ${short(walked[0])} the descent is at ` : "";
   const after = soFar ? `${soFar}${short(now)}; after` : `From ${short(walked[0])}, after`;
   return (
     `Horizon ${short(horizon)}, ${cut}: ${minima} ${minima === 1 ? "minimum" : "minima"} ` +
-    `between ${LOW} and ${HIGH}. The deepest is at ${short(deepest)}, its basin ` +
+    `between ${LOW} and ${HIGH}. ${lowest}${atEdge ? "," : ""} ${short(deepest)}, its basin ` +
     `${short(high - low)} wide. ${after} ${STEPS} steps the descent is at ${short(end)}, ${where}.`
   );
 }

@@ -84,7 +84,13 @@ function render({ model, el }) {
     const stopped = [...paths, ...exact].find((path) => path.stopped)?.stopped;
     const miss = here.reduce((sum, y, i) => sum + distance(y, there[i]), 0) / here.length;
     const { nfe, accepted: steps } = paths[0];
-    const set = { source: get("source"), snapshot: get("snapshot"), method, h: step_size, t };
+    const set = {
+      source: get("source"),
+      snapshot: Number(get("snapshot")),
+      method,
+      h: step_size,
+      t,
+    };
     figure.tell({ ...set, nfe, steps, error: stopped ? NaN : miss });
     if (stopped) return `${head} A particle stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
     return `${head} At t = ${short(t)} they are ${short(miss)} from the exact flow on average.`;

@@ -116,6 +116,18 @@ export function walk({ f, force, velocity }, { method, step_size, t_end, start }
 }
 
 /**
+ * The curves of the energy of a start, about every way down that the window shows.
+ * @param {number} energy
+ */
+export const levels = (energy) =>
+  energy < 2
+    ? [-1, 0, 1].flatMap((turns) => [
+        ...level(energy).map(([q, p]) => [q + 2 * Math.PI * turns, p]),
+        GAP,
+      ])
+    : level(energy);
+
+/**
  * A curve of one energy, up to the edges of the window.
  * @param {number} energy
  * @returns {Vector[]}
@@ -165,9 +177,9 @@ function render({ model, el }) {
 function drawPlane(plane, energy, ys) {
   const [x, y] = WINDOW;
   plane.set({ x, y, equal: true, xlabel: "angle q", ylabel: "momentum p" });
-  const levels = LEVELS.flatMap((e) => [...level(e), GAP]);
-  plane.line("levels", levels, "faint hair");
-  plane.line("exact", level(energy), "exact wide");
+  const others = LEVELS.flatMap((e) => [...level(e), GAP]);
+  plane.line("levels", others, "faint hair");
+  plane.line("exact", levels(energy), "exact wide");
   plane.line("ours", ys, "ours thin");
   plane.dots("nodes", ys.length <= 300 ? ys : [], "ours");
 }
@@ -181,7 +193,12 @@ function drawPlane(plane, energy, ys) {
 function drawEnergy(over, energy, t_end, path) {
   const flat = (/** @type {number} */ e) => [0, t_end].map((t) => [t, e]);
   const points = path ? path.ys.map((y, i) => [path.ts[i], energyOf(y)]) : [];
-  over.set({ x: [0, t_end], y: [0, 4], xlabel: "time t", ylabel: "energy" });
+  over.set({
+    x: [0, t_end],
+    y: [0, Math.max(4, 1.1 * energy)],
+    xlabel: "time t",
+    ylabel: "energy",
+  });
   over.line("top", flat(2), "faint dashed");
   over.line("exact", flat(energy), "exact wide");
   over.line("ours", points, "ours thin");
@@ -235,17 +252,28 @@ function factsNow(field, { method, step_size, t_end, start }, path) {
   const whole = path && !path.stopped ? path.ys.map(energyOf) : [NaN];
   const end = whole[whole.length - 1];
   const off = Math.max(...whole.map((energy) => Math.abs(energy - begin)));
-  return { field, method, h: step_size, t_end, begin, end, kept: end / begin, off };
+  const h = path ? sizeOf(method, step_size, path) : step_size;
+  return { field, method, h, t_end, begin, end, kept: end / begin, off };
 }
+
+/**
+ * The step that is taken: leapfrog divides the time into equal ones.
+ * @param {string} method
+ * @param {number} step_size
+ * @param {Walk} path
+ */
+const sizeOf = (method, step_size, { ts }) =>
+  method === LEAPFROG[0] && ts.length > 1 ? ts[1] : step_size;
 
 /**
  * What the method did, and to the energy.
  * @param {Order} order
  * @param {Walk} path
  */
-function report({ method, step_size }, { ts, ys, stopped }) {
+function report({ method, step_size }, path) {
+  const { ts, ys, stopped } = path;
   const name = METHODS[method]?.label ?? LEAPFROG[1];
-  const head = `${name}, h = ${short(step_size)}: ${ts.length - 1} steps.`;
+  const head = `${name}, h = ${short(sizeOf(method, step_size, path))}: ${ts.length - 1} steps.`;
   if (stopped) return `${head} It stopped at t = ${short(stopped.t)}: ${stopped.why}.`;
   const all = ys.map(energyOf);
   const [first, last] = [all[0], all[all.length - 1]];

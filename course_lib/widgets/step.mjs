@@ -298,7 +298,8 @@ function drawRows(table, { path, method: { b_error }, index, reached }) {
   const so = reached("take") ? 6 : 3 + told;
   const lines = path.attempts.map(({ t, h, ratio, accepted, next }, i) => {
     const judged = [b_error ? number(ratio) : "none", accepted ? "accepted" : "rejected"];
-    const cells = [String(i + 1), number(t), number(h), ...judged, number(next)];
+    const then = isEnd(path, i) ? "none" : number(next);
+    const cells = [String(i + 1), number(t), number(h), ...judged, then];
     const shown = i < index ? 6 : i > index ? 1 : so;
     return element(
       "tr",
@@ -345,6 +346,14 @@ function sum(weights) {
   return `h (${terms.join(" + ").replaceAll("+ −", "− ")})`;
 }
 
+/**
+ * Whether an attempt is the one that arrives.
+ * @param {Path} path
+ * @param {number} i
+ */
+const isEnd = ({ attempts, stopped }, i) =>
+  !stopped && i === attempts.length - 1 && attempts[i].accepted;
+
 /** @type {Record<string, (here: Here) => string>} */
 const WORDS = {
   size: ({ t, h, y }) => `from t = ${short(t)}, y = ${vector(y)} it tries h = ${short(h)}.`,
@@ -366,7 +375,8 @@ const WORDS = {
     accepted
       ? `${number(ratio)} ≤ 1: accepted. t moves on to ${short(t + h)}.`
       : `${number(ratio)}, not ≤ 1: rejected. t and y stay.`,
-  next({ method: { order }, h, ratio, next }) {
+  next({ method: { order }, path, index, h, ratio, next }) {
+    if (isEnd(path, index)) return "t has reached its end: no step follows.";
     const [best, taken] = [factor(ratio, order), next / Math.abs(h)];
     const limit = Math.abs(best / taken - 1) < 1e-9 ? "" : `, held to ${short(taken)}`;
     return `0.9 · ${number(ratio)}^(−1/${order}) = ${number(best)}${limit}. Times that, h = ${short(next)} is next.`;

@@ -45,7 +45,8 @@ function render({ model, el }) {
       drawModel(known.reports[i], setup, names[i] ?? "", get("moment"));
     });
     for (const { show } of pens) show();
-    told(`${known.told} ${names} ${el.clientWidth}`, () => {
+    const { clientWidth, clientHeight } = figure.plots; // on full screen el keeps its size
+    told(`${known.told} ${names} ${clientWidth} ${clientHeight}`, () => {
       drawLosses(curves, known.losses);
       costs(names, known.reports);
       training.drawn();

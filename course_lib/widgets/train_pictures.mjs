@@ -32,8 +32,8 @@ export function modelPicture(figure) {
   plot.svg.insertBefore(surface, plot.svg.querySelector(".live-axes"));
   const title = /** @type {Element} */ (plot.svg.querySelector("title"));
   const box = /** @type {HTMLElement} */ (plot.svg.parentElement);
-  /** @type {[painted: Memo<string>, named: Memo<void>]} */
-  const [painted, named] = [memo(), memo()];
+  /** @type {Memo<void>} */
+  const named = memo();
   const draw = (
     /** @type {Report | undefined} */ report,
     /** @type {Setup} */ setup,
@@ -50,9 +50,8 @@ export function modelPicture(figure) {
     const flat = setup.rows.task === "classes" && t === 0 && picture?.scores.length;
     surface.toggleAttribute("hidden", !flat);
     if (flat) {
-      const key = `${report?.steps} ${report?.loss}`;
       fill(surface, {
-        href: painted(key, () => paint(picture.scores)),
+        href: painting(picture),
         ...placeOf(plot, setup.window),
       });
     }
@@ -69,6 +68,19 @@ export function modelPicture(figure) {
 function placeOf({ x, y }, [across, up]) {
   const [left, top] = [x(across[0]), y(up[1])];
   return { x: left, y: top, width: x(across[1]) - left, height: y(up[0]) - top };
+}
+
+/** @type {WeakMap<Picture, string>} */
+const paintings = new WeakMap();
+
+/**
+ * The image of a picture's scores, painted once.
+ * @param {Picture} picture
+ */
+function painting(picture) {
+  const known = paintings.get(picture) ?? paint(picture.scores);
+  paintings.set(picture, known);
+  return known;
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cases, close, script } from "./course.mjs";
 
-const { energyOf, laws, level, walk } = await script("pendulum.mjs");
+const { energyOf, laws, level, levels, walk } = await script("pendulum.mjs");
 
 test("a pendulum swings as in Python, by every field and method", () => {
   assert.ok(cases.swings.length >= 16);
@@ -34,5 +34,17 @@ test("a curve of one energy has that energy, below and above the top", () => {
     assert.ok(points.length > 200);
     const all = points.map(energyOf);
     close(all, all.fill(energy), 1e-9, `energy ${energy}`);
+  }
+});
+
+test("a start behind the top lies on a curve of its energy", () => {
+  for (const start of [
+    [3.9, 0],
+    [-3.5, 0.2],
+    [0.5, 0],
+    [1, 2.5],
+  ]) {
+    const gaps = levels(energyOf(start)).map(([q, p]) => Math.hypot(q - start[0], p - start[1]));
+    assert.ok(Math.min(...gaps.filter((gap) => !Number.isNaN(gap))) < 0.1, `from ${start}`);
   }
 });

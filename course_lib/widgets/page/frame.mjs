@@ -19,9 +19,9 @@ import { bar } from "./bar.mjs";
 /** @import { Choice } from "./tables.mjs" */
 
 /**
- * The parts of a figure that controls and plots go into, its settings, how to have it drawn
- * again though nobody moved anything, and its end.
- * @typedef {{ controls: HTMLElement, plots: HTMLElement, settings: Setting[],
+ * The parts of a figure that controls and plots go into, the line of what it says, its
+ * settings, how to have it drawn again though nobody moved anything, and its end.
+ * @typedef {{ controls: HTMLElement, plots: HTMLElement, status: HTMLElement, settings: Setting[],
  *   signal: AbortSignal, again: () => void, close: () => void,
  *   tell: (facts: Record<string, any>) => void }} Figure
  */
@@ -152,7 +152,7 @@ export function frame(el, model, { title, draw }) {
   /** @type {Setting[]} */
   const settings = [];
   bar({ el, root, settings, say, signal });
-  return { controls, plots, settings, signal, again, tell, close: () => closing.abort() };
+  return { controls, plots, status, settings, signal, again, tell, close: () => closing.abort() };
 }
 
 const GROUP = { class: "live", role: "group" };
@@ -238,8 +238,10 @@ export function choice(figure, model, name, label, options) {
 export function slider(figure, model, name, label, options) {
   const { min, max, log = false, format = short, lens = whole } = options;
   const to = log ? Math.log10 : Number;
-  const { step = log ? 0.01 : (max - min) / 200 } = options;
-  const input = element("input", { type: "range", min: to(min), max: to(max), step });
+  // Short numbers, for the last digit of a sum could put the end out of reach.
+  const [low, high] = [min, max].map((x) => tidy(to(x)));
+  const { step = log ? 0.01 : Math.floor(1e9 * ((high - low) / 200)) / 1e9 } = options;
+  const input = element("input", { type: "range", min: low, max: high, step });
   // The input says its value already.
   const output = element("output", { "aria-live": "off" });
   /** @type {Ways} */

@@ -12,7 +12,8 @@ const LONG = 4000; // ms over the whole slider; half a second a stage, if that i
  */
 function mover(input) {
   const [low, step] = [input.min, input.step].map(Number);
-  const high = () => Number(input.max); // it may change
+  // The last place of its steps, which max need not be; and it may change.
+  const high = () => Number(Object.assign(input.cloneNode(), { value: input.max }).value);
   let at = low;
   return {
     length: () => high() - low,
@@ -41,10 +42,11 @@ function mover(input) {
  *
  * One thing plays at a time on a page, and only in view. Where the reader asks for less
  * motion, the button makes one step: a stage, or a tenth of the way.
+ * What the figure says is for the ear at rest only.
  * @param {Figure} figure
  * @param {Control} slider
  */
-export function plays({ signal }, { box, input, label }) {
+export function plays({ signal, status }, { box, input, label }) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const { length, stages, begin, move } = mover(input);
   const pace = () => length() / Math.max(LONG, stages ? 500 * length() : 0);
@@ -66,12 +68,14 @@ export function plays({ signal }, { box, input, label }) {
     begin();
     if (calm.matches) return void move(stages ? 1 : length() / 10);
     [frame, before] = [requestAnimationFrame(tick), 0];
+    status.setAttribute("aria-live", "off");
     sight.observe(box);
     tell();
   };
   const stop = () => {
     cancelAnimationFrame(frame);
     frame = 0;
+    status.setAttribute("aria-live", "polite");
     sight.disconnect();
     tell();
   };

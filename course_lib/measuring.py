@@ -148,9 +148,9 @@ def relative_error(x: Tensor, truth: Tensor) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ; one number may stand for all entries of x.
     """
-    if x.shape != truth.shape:
+    if x.ndim and x.shape != truth.shape:
         raise ValueError(
             f"x must have the shape of truth, {tuple(truth.shape)}; got {tuple(x.shape)}"
         )

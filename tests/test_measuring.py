@@ -120,6 +120,7 @@ def test_a_relative_error_is_that_of_all_entries_together():
 def test_a_relative_error_is_not_that_of_every_pair():
     with pytest.raises(ValueError, match=r"shape of truth, \(4,\); got \(4, 1\)"):
         measuring.relative_error(torch.ones(4, 1), torch.ones(4))
+    assert measuring.relative_error(torch.tensor(0.0), torch.ones(4)) == 1
 
 
 def test_tensors_of_any_shape_become_one_vector_in_their_order():

@@ -51,7 +51,7 @@ class Saves:
     every : int, steps from one save to the next
     also : mapping of more that the steps change, by name
         Whatever has `state_dict` and `load_state_dict`, or another pair of `READ_WRITE`;
-        lists; of other objects the attributes.
+        lists; of other objects the attributes. None: there is none.
     about : str, what the training is; a file about another one is refused
     """
 
@@ -194,7 +194,8 @@ def _check_also(also: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
             "it; give what you add another name"
         )
     for name, part in also.items():
-        if not (isinstance(part, list) or _way(part) or hasattr(part, "__dict__")):
+        known = part is None or isinstance(part, list) or _way(part) is not None
+        if not (known or hasattr(part, "__dict__")):
             raise TypeError(
                 f"also[{name!r}] must have a state to be read and set, such as "
                 f"state_dict and load_state_dict, got {type(part).__name__}; put it into "

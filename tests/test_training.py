@@ -164,7 +164,7 @@ def test_the_rate_rises_to_the_given_one_and_falls_to_almost_nothing(rise):
 
 @pytest.mark.parametrize("rise", [0.0, 0.01, 1.0, 1.5, math.nan])
 def test_a_rate_that_would_not_rise_and_fall_is_refused(rise):
-    with pytest.raises(ValueError, match=r"rise must be a share.*of 100; train"):
+    with pytest.raises(ValueError, match=r"rise must be a share.*of 100; give"):
         rates_of(rise=rise)
 
 

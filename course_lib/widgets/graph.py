@@ -23,7 +23,7 @@ from course_lib.models import (
 )
 from course_lib.solvers import METHODS, Solution, solve
 from course_lib.widgets.figure import LiveFigure, step_ends
-from course_lib.widgets.page.module import MAX_STEPS, module
+from course_lib.widgets.page.module import MAX_STEPS, module, style
 from course_lib.widgets.traits import Positive, Whole, within
 from course_lib.widgets.wire import decode, encode
 
@@ -72,6 +72,7 @@ class GraphExplorer(LiveFigure):
     """
 
     _esm = module("graph.mjs")
+    _css = LiveFigure._css + style("dashed.css")
     still = (
         "A live figure: heat or a learnt flow between the nodes of a graph, from nodes "
         "that you warm and cool, by a solver of your choice, and what is left of the "

@@ -23,7 +23,7 @@ from course_lib.flows import (
 from course_lib.solvers import METHODS, Solution, solve
 from course_lib.widgets.figure import LiveFigure
 from course_lib.widgets.learner import numbers
-from course_lib.widgets.page.module import PAGE, module
+from course_lib.widgets.page.module import module, style
 from course_lib.widgets.traits import Point, Positive, Whole, within
 from course_lib.widgets.wire import restore_rows, round_rows
 
@@ -90,7 +90,7 @@ class DigitSampler(LiveFigure):
         "nfe": "evaluations of the guided field",
     }
     _esm = module("sampler.mjs")
-    _css = LiveFigure._css + (PAGE / "digits.css").read_text(encoding="utf-8")
+    _css = LiveFigure._css + style("digits.css")
     still = (
         "A live figure: a digit that forms from noise along the flow of a generative "
         "model, for a class, a guidance, a solver and a noise of your choice."

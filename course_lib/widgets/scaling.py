@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_lib.parallel import StepCost
 from course_lib.widgets.figure import LiveFigure
-from course_lib.widgets.page.module import module
+from course_lib.widgets.page.module import module, style
 from course_lib.widgets.traits import Positive, Whole, within
 
 __all__ = ["ScalingExplorer", "ScalingSolution"]
@@ -63,6 +63,7 @@ class ScalingExplorer(LiveFigure):
     """
 
     _esm = module("scaling.mjs")
+    _css = LiveFigure._css + style("dashed.css")
     still = (
         "A live figure: the time of a training step by the number of processes that "
         "share it, split into rows, what is not split and messages, and the speed-up."

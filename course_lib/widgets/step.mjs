@@ -376,7 +376,7 @@ const WORDS = {
       ? `${number(ratio)} ≤ 1: accepted. t moves on to ${short(t + h)}.`
       : `${number(ratio)}, not ≤ 1: rejected. t and y stay.`,
   next({ method: { order }, path, index, h, ratio, next }) {
-    if (isEnd(path, index)) return "t has reached its end: no step follows.";
+    if (isEnd(path, index)) return "t is at its end: no step follows.";
     const [best, taken] = [factor(ratio, order), next / Math.abs(h)];
     const limit = Math.abs(best / taken - 1) < 1e-9 ? "" : `, held to ${short(taken)}`;
     return `0.9 · ${number(ratio)}^(−1/${order}) = ${number(best)}${limit}. Times that, h = ${short(next)} is next.`;

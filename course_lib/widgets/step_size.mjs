@@ -6,8 +6,8 @@ import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { effort } from "./page/paths.mjs";
 import { Plot } from "./page/plot.mjs";
 import { distance, endOf, linspace, reference, solve } from "./page/rk.mjs";
-import { FIELDS } from "./page/systems.mjs";
-import { FIXED, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
+import { FIELDS, PROBLEMS } from "./page/systems.mjs";
+import { FIXED, SYSTEMS } from "./page/tables.mjs";
 
 /** @import { RenderProps } from "@anywidget/types" */
 /** @import { Memo } from "./page/frame.mjs" */

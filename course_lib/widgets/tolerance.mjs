@@ -5,8 +5,8 @@ import { decades, drawn, errorAxes } from "./page/errors.mjs";
 import { choice, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { Plot } from "./page/plot.mjs";
 import { distance, linspace, reference, solve } from "./page/rk.mjs";
-import { FIELDS } from "./page/systems.mjs";
-import { ADAPTIVE, PROBLEMS, SYSTEMS } from "./page/tables.mjs";
+import { FIELDS, PROBLEMS } from "./page/systems.mjs";
+import { ADAPTIVE, SYSTEMS } from "./page/tables.mjs";
 
 /** @import { RenderProps } from "@anywidget/types" */
 /** @import { Memo } from "./page/frame.mjs" */

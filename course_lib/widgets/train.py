@@ -129,7 +129,7 @@ class TrainExplorer(LiveFigure):
     """
 
     _esm = module("train.mjs")
-    _css = LiveFigure._css + style("train.css")
+    _css = LiveFigure._css + style("dashed.css") + style("train.css")
     still = (
         "A live figure: networks, neural ODEs and augmented ODEs that are trained here, "
         "in the page, on data of your choice or your own."

@@ -44,6 +44,8 @@ BLOCK = r"/\*\*(?:(?!\*/)[\s\S])*\*/"
 COMMENT = re.compile(
     rf"^[ \t]*(?:{BLOCK}|//.*)\n|{BLOCK} ?|[ \t]+//[ ].*$", re.MULTILINE
 )
+REMARK = re.compile(r"^[ \t]*/\*[\s\S]*?\*/\n", re.MULTILINE)  # in a style sheet
+GAP = re.compile(r"(?<=:) |\s*([{};,])\s*")  # in a style sheet, which holds no text
 AIR = re.compile(r"^\s+", re.MULTILINE)  # no text of a script goes over several lines
 IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[\w./]+)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default)", re.MULTILINE)
@@ -57,7 +59,6 @@ def tables() -> str:
         "METHODS": _rows(METHODS, METHOD),
         "FIXED": [[name, METHODS[name].label] for name in FIXED],
         "ADAPTIVE": [[name, METHODS[name].label] for name in ADAPTIVE],
-        "PROBLEMS": [[name, SYSTEMS[name].label] for name in PROBLEMS],
         "SYSTEMS": _rows(SYSTEMS, SYSTEM),
     }
     return "".join(
@@ -85,8 +86,9 @@ def script(name: str) -> str:
 
 
 def style(name: str) -> str:
-    """Return a style sheet as it travels, with no air before its lines."""
-    return AIR.sub("", (PAGE / name).read_text(encoding="utf-8"))
+    """Return a style sheet as it travels, without remarks and air."""
+    bare = REMARK.sub("", (PAGE / name).read_text(encoding="utf-8"))
+    return GAP.sub(r"\1", bare).strip()
 
 
 @cache

@@ -55,6 +55,7 @@ export function plays({ signal, status }, { box, input, label }) {
   const tell = () => {
     made.textContent = frame ? "Pause" : calm.matches ? "Step" : "Play";
     made.setAttribute("aria-label", `${made.textContent}: ${label}`);
+    status.setAttribute("aria-live", frame ? "off" : "polite");
   };
   const tick = (/** @type {number} */ now) => {
     // A page that was hidden for a while goes on where it was.
@@ -68,14 +69,12 @@ export function plays({ signal, status }, { box, input, label }) {
     begin();
     if (calm.matches) return void move(stages ? 1 : length() / 10);
     [frame, before] = [requestAnimationFrame(tick), 0];
-    status.setAttribute("aria-live", "off");
     sight.observe(box);
     tell();
   };
   const stop = () => {
     cancelAnimationFrame(frame);
     frame = 0;
-    status.setAttribute("aria-live", "polite");
     sight.disconnect();
     tell();
   };

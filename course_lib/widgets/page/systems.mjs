@@ -34,10 +34,18 @@ export const PULLBACKS = {
   },
 };
 
+/**
+ * @param {string} name
+ * @returns {Choice}
+ */
+const named = (name) => [name, SYSTEMS[name].label];
+
 /** The systems that have a pullback: those in the plane. */
-export const PLANE = Object.keys(PULLBACKS).map(
-  /** @returns {Choice} */ (name) => [name, SYSTEMS[name].label],
-);
+export const PLANE = Object.keys(PULLBACKS).map(named);
+/** All but the ring, which is for the adjoint. */
+export const PROBLEMS = Object.keys(SYSTEMS)
+  .filter((name) => name !== "ring")
+  .map(named);
 
 /**
  * The two halves of a state (y, λ).

@@ -28,5 +28,4 @@ export const MAX_STEPS: number;
 export const METHODS: Record<string, Method>;
 export const FIXED: Choice[];
 export const ADAPTIVE: Choice[];
-export const PROBLEMS: Choice[];
 export const SYSTEMS: Record<string, System>;

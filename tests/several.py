@@ -184,6 +184,7 @@ def orders() -> dict[str, str]:
     said, data = {}, TensorDataset(*rows(8))
     loaders = {
         "alone": DataLoader(data, batch_size=4, shuffle=True),
+        "alone, all rows": DataLoader(data, batch_size=8, shuffle=True),
         "joint": DataLoader(
             data, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(0)
         ),

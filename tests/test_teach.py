@@ -7,6 +7,7 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import settle
 from pages import HTML, SHORTEST, live_figures
+from playwright.sync_api import expect
 
 from tools import slides
 
@@ -135,13 +136,18 @@ def test_the_controls_of_a_live_figure_stand_in_columns_and_it_has_no_address(de
         assert names == ["Reset", "Full screen"]
 
 
-def test_keys_that_move_a_live_figure_leave_the_slide_where_it_is(deck):
-    at = f"{SLIDES}.findIndex((slide) => slide.querySelector('.live'))"
+def at_slide_with(deck, selector) -> dict:
+    """Go to the first slide that holds such an element; where that is."""
+    at = f"{SLIDES}.findIndex((slide) => slide.querySelector('{selector}'))"
     deck.evaluate(f"""() => {{
       const {{ h, v }} = Reveal.getIndices({SLIDES}[{at}]);
       Reveal.slide(h, v);
     }}""")
-    before = deck.evaluate("Reveal.getIndices()")
+    return deck.evaluate("Reveal.getIndices()")
+
+
+def test_keys_that_move_a_live_figure_leave_the_slide_where_it_is(deck):
+    before = at_slide_with(deck, ".live")
     figure = deck.locator("section.present .live svg").first
     drawn = figure.inner_html()
     slider = deck.locator("section.present input:visible").first
@@ -157,15 +163,10 @@ def test_keys_that_move_a_live_figure_leave_the_slide_where_it_is(deck):
 
 
 def test_space_on_a_check_judges_the_answer_and_leaves_the_slide_where_it_is(deck):
-    at = f"{SLIDES}.findIndex((slide) => slide.querySelector('.check button'))"
-    deck.evaluate(f"""() => {{
-      const {{ h, v }} = Reveal.getIndices({SLIDES}[{at}]);
-      Reveal.slide(h, v);
-    }}""")
-    before = deck.evaluate("Reveal.getIndices()")
+    before = at_slide_with(deck, ".check button")
     deck.locator("section.present .check button:visible").first.focus()
     deck.keyboard.press(" ")
-    settle(deck)
+    expect(deck.locator("section.present .check-status").first).not_to_be_empty()
     assert deck.evaluate("Reveal.getIndices()") == before
 
 

@@ -195,14 +195,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Read the command line, and run what it asks for from its seed."""
-    args = parser().parse_args()
+    line = parser()
+    args = line.parse_args()
     torch.set_num_threads(args.threads)
     training.seed(args.seed)
     with parallel.process_group():
         if parallel.world_size() > 1 and not getattr(args, "together", False):
-            parser().error(
-                "this training is one of a single process; start it by python"
-            )
+            line.error("this training is one of a single process; start it by python")
         args.run(args)
 
 

@@ -28,6 +28,7 @@ READ_WRITE = (
     ("get_state", "set_state"),  # a torch.Generator
     ("getstate", "setstate"),  # a random.Random
 )
+CONTENT = {"about", "progress", "parts", "order", "began", "drawn"}  # of a file
 
 
 @contextmanager
@@ -122,7 +123,8 @@ class Keeper:
         Raises
         ------
         ValueError
-            If the file is about another training, or of another number of processes.
+            If the file is about another training, of other parts, of another number of
+            processes, or of another version.
         """
         if not (self.saves and self.saves.path.exists()):
             return Progress()
@@ -172,10 +174,22 @@ class Keeper:
     def _check(self, saved: dict) -> None:
         """Refuse what cannot be gone on with."""
         path, about = self.saves.path, self.saves.about
+        anew = "give another path, or remove the file to begin anew"
+        held = saved.keys() if isinstance(saved, dict) else set()
+        if missing := sorted(CONTENT - held):
+            raise ValueError(
+                f"{path} must be what a training of this version saved, and has no "
+                f"{', '.join(missing)}; {anew}"
+            )
         if saved["about"] != about:
             raise ValueError(
-                f"{path} holds the training {saved['about']!r}, not {about!r}; give "
-                "another path, or remove the file to begin anew"
+                f"{path} holds the training {saved['about']!r}, not {about!r}; {anew}"
+            )
+        then, now = sorted(saved["parts"]), sorted(self.parts)
+        if then != now:
+            raise ValueError(
+                f"{path} holds the state of {', '.join(then)}, and this training is of "
+                f"{', '.join(now)}; {anew}"
             )
         if len(saved["drawn"]) != parallel.world_size():
             raise ValueError(

@@ -162,6 +162,30 @@ def test_the_file_of_another_training_is_refused(tmp_path):
         learn(saves | {"about": "seed 1"})
 
 
+def test_what_another_version_saved_or_something_else_wrote_is_refused(tmp_path):
+    saves = dict(path=tmp_path / "here.pt", every=1)
+    learn(saves)
+    content = torch.load(saves["path"], weights_only=False)
+    content.pop("began")
+    for other, missing in ((content, "began"), (torch.zeros(3), "about, began")):
+        torch.save(other, saves["path"])
+        with pytest.raises(
+            ValueError, match=f"this version saved, and has no {missing}"
+        ):
+            learn(saves)
+
+
+@pytest.mark.parametrize("change", [{"more": []}, {"mean": None}])
+def test_a_part_that_came_or_went_since_the_file_was_saved_is_refused(tmp_path, change):
+    saves = dict(path=tmp_path / "here.pt", every=1)
+    learn(saves)
+    content = torch.load(saves["path"], weights_only=False)
+    parts = {k: v for k, v in (content["parts"] | change).items() if v is not None}
+    torch.save(content | {"parts": parts}, saves["path"])
+    with pytest.raises(ValueError, match=r"holds the state of .*this training is of"):
+        learn(saves)
+
+
 def test_the_file_of_another_number_of_processes_is_refused(tmp_path):
     saves = dict(path=tmp_path / "here.pt", every=1)
     learn(saves)

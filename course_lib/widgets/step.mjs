@@ -256,7 +256,7 @@ function sheet({ yNext, looks }, window) {
     const air = 0.3 * (to - from) + 1e-3;
     return to - from < 1e3 ? /** @type {Range} */ ([from - air, to + air]) : range;
   });
-  return { x, y, equal: true, xlabel: "close up", ylabel: "" };
+  return { x, y, equal: true, xlabel: "y₁, close up", ylabel: "y₂" };
 }
 
 /**

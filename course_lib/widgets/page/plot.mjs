@@ -243,7 +243,7 @@ function axis({ area, x, y }, { xlog, ylog, xlabel, ylabel }, height) {
   words.push(text((left + right) / 2, height - 5, xlabel, "middle"));
   const turned = text(0, 0, ylabel, "middle");
   turned.setAttribute("transform", `translate(11 ${(top + bottom) / 2}) rotate(-90)`);
-  return [...parts, ...words, ...(ylabel ? [turned] : [])];
+  return [...parts, ...words, turned];
 }
 
 /**

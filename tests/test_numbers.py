@@ -121,6 +121,20 @@ def test_the_words_of_a_figure_are_a_source_and_the_numbers_on_its_axes_are_not(
     assert [n.text for n in missing] == ["0.125"]
 
 
+def test_what_a_clock_measured_is_no_source():
+    took = cell("code", "race()")
+    table = (
+        "| way | time | error |\n| :--- | ---: | ---: |\n| direct | 0.125 | 0.25 |\n"
+    )
+    took.outputs = [
+        nbformat.v4.new_output("display_data", {"text/markdown": table}),
+        nbformat.v4.new_output("stream", text="0.375 s, off by 0.5\n1.5e+03 ms"),
+    ]
+    prose = cell("markdown", "From 0.125 to 0.25, 0.375 and 0.5, then 1,500.")
+    missing = unfounded_in([took, prose])
+    assert [n.text for n in missing] == ["0.125", "0.375", "1,500"]
+
+
 def test_a_record_is_a_source_by_its_single_numbers_and_the_length_of_a_curve():
     record = {"rows": [{"rmse": 0.125, "losses": [0.25, 0.5], "train": "8,000 series"}]}
     assert values(told(record)) == {0.125, 2.0, 8000.0}

@@ -2,7 +2,7 @@
 
 A number is looked for if it has a decimal point, three digits or a percent sign. It is
 found if something rounds to it, with as many digits as the prose gives: what a cell of
-its section or of an earlier one shows; what is written in the code or in a formula in
+its section or of an earlier one shows, but for what a clock measured; what is written in the code or in a formula in
 lines of its own; the row of a record that the chapter opens; or the formula in its own
 sentence, worked out.
 """
@@ -29,6 +29,8 @@ FENCE = re.compile(r"^(`{3,}|:{3,})(\{[\w-]+\})?(.*)$")
 CODE = ("{code-block}", "{math}", "{figure}")
 YEARS = range(1900, 2100)
 VALUE = re.compile(r"(?<![\w.])(\d[\d,_]*(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)(\s?\\?%)?")
+CLOCK = re.compile(r"(?<!recorded )\b(time|seconds|ms|s)\b")
+SECONDS = re.compile(r"(?<![\w.])[\d.,]+(?:e[-+]\d+)?\s(?:ms|s|seconds)\b")
 DISPLAY = re.compile(r"\$\$.*?\$\$(?: \([\w-]+\))?", re.DOTALL)
 NAMED = re.compile(r"\b(?:issue|table|figure|section|page|python) $", re.IGNORECASE)
 HEDGE = re.compile(
@@ -129,6 +131,11 @@ def values(texts: Iterable[str]) -> set[float]:
 
 
 def shown(cell) -> Iterator[str]:
+    """What the outputs of a cell say, on any machine: text, tables, words in a figure."""
+    yield from map(untimed, said(cell))
+
+
+def said(cell) -> Iterator[str]:
     """What the outputs of a cell say: text, tables, and the words in a figure."""
     for output in cell.get("outputs", ()):
         yield output.get("text", "")
@@ -139,6 +146,20 @@ def shown(cell) -> Iterator[str]:
                 svg := re.search(r"<svg.*</svg>", content, re.S)
             ):
                 yield from labels(svg[0])
+
+
+def untimed(text: str) -> str:
+    """The text less what a clock measured, which is another number on the next machine:
+    numbers of seconds, and the columns of a table that are headed so, unless they are recorded.
+    """
+    kept, clocks = [], set()
+    for line, before in zip(lines := text.splitlines(), ["", *lines]):
+        row = line.split("|") if line.startswith("|") else []
+        if row and not before.startswith("|"):
+            clocks = {i for i, head in enumerate(row) if CLOCK.search(head)}
+        left = (cell for i, cell in enumerate(row) if i not in clocks)
+        kept.append("|".join(left) if row else SECONDS.sub(" ", line))
+    return "\n".join(kept)
 
 
 def labels(svg: str) -> Iterator[str]:

@@ -165,14 +165,29 @@ def _rounded(svg: str) -> str:
 def table(header: Sequence, rows: Sequence[Sequence]) -> Markdown:
     """A table for the page; the first column is a name, the others are numbers.
 
-    Every column needs a header that can be read aloud, so more than a formula.
+    Every column needs a header that can be read aloud, so more than a formula; every
+    row as many entries. A bar "|" in an entry stays a bar.
     """
     silent = [h for h in map(str, header) if not re.sub(r"\$[^$]*\$", "", h).strip()]
     if silent:
         raise ValueError(f"every column needs a header with a word in it, got {silent}")
+    rows = [list(row) for row in rows]
+    if odd := [row for row in rows if len(row) != len(header)]:
+        raise ValueError(f"every row needs {len(header)} entries, got {odd[0]}")
     rule = [":---", *["---:"] * (len(header) - 1)]
-    lines = [f"| {' | '.join(map(str, line))} |" for line in (header, rule, *rows)]
+    lines = [f"| {' | '.join(map(_entry, line))} |" for line in (header, rule, *rows)]
     return Markdown("\n".join(lines))
+
+
+def _entry(value) -> str:
+    r"""As it stands in a table, where a bare "|" would end it, and "\|" in a formula
+    would be a norm's double bar.
+    """
+
+    def in_words(match: re.Match) -> str:
+        return match[0].replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+
+    return re.sub(r"\$[^$]*\$", in_words, str(value)).replace("|", r"\|")
 
 
 def source(*parts: type | Callable | ModuleType | str) -> Code:

@@ -116,6 +116,18 @@ def test_an_executed_chapter_is_the_committed_one(path):
 
 
 @by_run
+def test_every_row_of_a_table_has_an_entry_for_each_head(path):
+    """A bar in an entry would end it, and what is then too much is not shown."""
+    executed = nbformat.read(path, as_version=4).cells
+    outputs = [output for cell in executed for output in cell.get("outputs", ())]
+    texts = [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    texts += [cell.source for cell in executed if cell.cell_type == "markdown"]
+    for table in re.findall(r"(?:^\|.*\n?)+", "\n\n".join(texts), re.MULTILINE):
+        bars = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert len(set(bars)) == 1, table
+
+
+@by_run
 def test_nothing_in_the_outputs_tells_where_they_were_made(path):
     assert str(ROOT) not in path.read_text()
 

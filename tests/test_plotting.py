@@ -187,6 +187,28 @@ def test_a_table_is_markdown_with_names_on_the_left_and_numbers_on_the_right():
     ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "written"),
+    [
+        ("sum of |ΔW|", r"sum of \|ΔW\|"),
+        ("$h|λ|$ = 2", r"$h\vert λ\vert $ = 2"),
+        (r"$\|x\|$ and |y|", r"$\Vert x\Vert $ and \|y\|"),
+    ],
+)
+def test_a_bar_in_an_entry_of_a_table_does_not_end_it(entry, written):
+    table = plotting.table(["name", entry], [[entry, 1]]).data.splitlines()
+    assert table[0] == f"| name | {written} |"
+    assert table[2] == f"| {written} | 1 |"
+
+
+def test_a_table_refuses_a_row_that_is_shorter_or_longer_than_its_header():
+    for row in (["euler"], ["euler", 1, 2]):
+        with pytest.raises(
+            ValueError, match=r"every row needs 2 entries, got \['euler'"
+        ):
+            plotting.table(["method", "error"], [["rk4", 1], row])
+
+
 @pytest.mark.parametrize("colour", plotting.CYCLE)
 def test_a_colour_stands_out_from_white_and_from_black(colour):
     """By at least 2 to 1 (WCAG's contrast of luminances)."""

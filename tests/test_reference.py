@@ -1,11 +1,13 @@
 """The back matter: notation, glossary and the pages made of docstrings."""
 
+import html
 import inspect
 import re
 
 import nbformat
 import pytest
 from conftest import ROOT
+from pages import HTML
 
 from course_lib import flows, latent, models, parallel, paths, shooting, solvers
 from tools.docstrings import marked_up
@@ -103,3 +105,11 @@ def test_the_glossary_is_in_order():
 )
 def test_a_docstring_is_marked_up_as_it_is_meant(written, marked):
     assert marked_up(written) == marked
+
+
+def test_the_page_of_the_package_shows_a_default_as_it_is_written():
+    page = html.unescape((HTML / "reference/package.html").read_text())
+    signatures = re.sub(r"<[/a-z][^<>]*>", "", page)
+    assert "odeint=odeint_adjoint" in signatures
+    assert "path=STRAIGHT" in signatures
+    assert "=<class" not in signatures

@@ -4,9 +4,10 @@ is from the limit.
     python -m benchmarks.solvers [--only NAME] [--rounds N]
 
 Six tasks (see `workloads`), forward only and with each kind of gradient; all who can do a
-task (see `peers` and `peers_in_jax`) take the same steps with the same tolerance. They
-run in turn, round after round, each once untimed before it is timed, and every ratio is
-taken within a round, so that whatever else the machine does meets all alike. One thread.
+task (see `peers` and `peers_in_jax`) step by the same table with the same tolerance, each
+with its own control of the error. They run in turn, round after round, each once untimed
+before it is timed, and every ratio is taken within a round, so that whatever else the
+machine does meets all alike. One thread.
 
 ms, q1, q3
     Median and quartiles over the rounds, by the clock on the wall, which alone is fair to

@@ -104,7 +104,18 @@ def errors_of_series(forecast: Tensor, values: Tensor, later: Tensor) -> Tensor:
 
 
 def carry_forward(series: Readings, read: Tensor) -> Tensor:
-    """The last reading of each series for all times, shape (n, k, D)."""
+    """The last reading of each series for all times, shape (n, k, D).
+
+    Raises
+    ------
+    ValueError
+        If `read` is not, for every series, its first reading and those that follow.
+    """
+    if not read[:, 0].all() or (read[:, 1:] & ~read[:, :-1]).any():
+        raise ValueError(
+            "read must mark the first readings of every series, one or more and none left "
+            "out between them"
+        )
     last = read.sum(dim=1) - 1
     found = series.values[torch.arange(len(last)), last]
     return found[:, None].expand_as(series.values)

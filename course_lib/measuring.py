@@ -130,11 +130,14 @@ def bytes_saved(compute: Callable[[], object]) -> int:
 
 
 def seconds(compute: Callable[[], object]) -> float:
-    """The wall time of ``compute()``, what it left to the GPU included."""
+    """The wall time of ``compute()``, what it left to the GPU included, and not what was
+    left there before.
+    """
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else int
+    wait()
     start = time.perf_counter()
     compute()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - start
 
 

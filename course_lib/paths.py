@@ -48,7 +48,9 @@ class ControlPath:
     Attributes
     ----------
     coefficients : Tensor, shape (4, B, n, C): a, b, c, d of n pieces; channel 0 is time
-    knots : tuple of n + 1 float, increasing, where the pieces begin and end
+    knots : tuple of n + 1 float, increasing, where the pieces begin and end; beyond
+        them the first and the last piece go on, for some solvers step past the end and
+        come back
     every : int, a reading stands at every so many knots
     """
 

@@ -19,8 +19,21 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from course_lib.solvers import METHODS, check_choice, check_whole, odeint, rk_step
-from course_lib.solvers.checks import GuardedField
+from course_lib.solvers import (
+    METHODS,
+    SolverError,
+    check_choice,
+    check_whole,
+    odeint,
+    rk_step,
+)
+from course_lib.solvers.checks import (
+    GuardedField,
+    all_finite,
+    check_state,
+    check_times,
+    wants_gradient,
+)
 
 __all__ = ["MultipleShooting", "blended", "consecutive", "doubling"]
 
@@ -47,17 +60,20 @@ def consecutive(
     Raises
     ------
     ValueError
-        If the windows do not fill the series, the gaps are not equal, or the times and
-        the readings are not as many.
+        If the windows do not fill the series, the times are not in order, the gaps not
+        equal, or the times and the readings not as many.
     """
-    _check_readings(t, ys)
-    times, gaps = torch.as_tensor(t), len(t) - 1
+    times = _check_readings(t, ys)
+    gaps = len(times) - 1
     if not 1 <= intervals <= gaps or gaps % intervals:
         raise ValueError(
             f"intervals must divide the {gaps} gaps of the series, got {intervals}; "
             "shorten the series, or choose another length"
         )
-    if not torch.allclose(times.diff(), times[1] - times[0], rtol=1e-4, atol=0.0):
+    width = (times[-1] - times[0]) / gaps
+    rounding = 4 * torch.finfo(times.dtype).eps * times.abs().max()
+    uneven = (times.diff() - width).abs().max() > 1e-6 * width.abs() + rounding
+    if uneven or width == 0:
         raise ValueError(
             "t must be equally spaced, so that all windows have the same times; for other "
             "series give solve_each a column of times for each window"
@@ -160,9 +176,12 @@ def blended(
 
     Raises
     ------
-    ValueError
-        For a share beyond 0 and 1, fewer than one step, a method that is not known, or
-        times and readings that are not as many.
+    TypeError, ValueError
+        For a share beyond 0 and 1, fewer than one step, a method that is not known,
+        readings that are not finite, or times that are not in order, not as many, or
+        want a gradient.
+    SolverError
+        If a prediction overflows.
 
     References
     ----------
@@ -171,24 +190,35 @@ def blended(
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must be from 0 to 1, got {share!r}")
-    _check_readings(t, ys)
+    moments = _check_readings(t, ys)
+    check_state(ys, "ys")
+    if wants_gradient(moments):
+        raise ValueError("times get no gradient here: use t.detach()")
     check_whole("substeps", substeps, "1 is the usual value")
     check_choice("method", method, METHODS)
-    times, tableau = [float(time) for time in t], METHODS[method]
+    times, tableau = moments.tolist(), METHODS[method]
     field = GuardedField(f, ys[0])
     y, predictions = ys[0], [ys[0]]
     for i in range(1, len(times)):
         h = (times[i] - times[i - 1]) / substeps
         for j in range(substeps):
             y = rk_step(field, times[i - 1] + j * h, y, h, tableau)[0]
+        if not all_finite(y):
+            raise SolverError(
+                f"the prediction overflowed between t={times[i - 1]:g} and "
+                f"t={times[i]:g}; use more substeps, or a larger share"
+            )
         predictions.append(y)
         y = torch.lerp(y, ys[i], share)
     return torch.stack(predictions)
 
 
-def _check_readings(t: Tensor | Sequence[float], ys: Tensor) -> None:
+def _check_readings(t: Tensor | Sequence[float], ys: Tensor) -> Tensor:
+    """The times, if they are in order and as many as the readings."""
+    times = check_times(t)
     if len(t) != len(ys):
         raise ValueError(
             f"ys must hold one reading for each time, got {len(ys)} readings and "
             f"{len(t)} times; cut the longer one"
         )
+    return times

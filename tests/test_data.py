@@ -596,6 +596,14 @@ def test_windows_are_stretches_of_the_series_with_time_first(shape):
     assert len(first[0].unique()) > 1
 
 
+def test_windows_want_one_even_clock():
+    series = torch.zeros(4, 1)
+    with pytest.raises(ValueError, match=r"evenly spaced.*gaps from 1 to 4"):
+        data.windows(torch.tensor([0.0, 1.0, 5.0, 6.0]), series, 2)
+    with pytest.raises(ValueError, match="got 4 readings and 5 times"):
+        data.windows(torch.arange(5.0), series, 2)
+
+
 def test_windows_begin_wherever_a_whole_one_fits():
     t, series = torch.arange(10.0), torch.arange(10.0)[:, None]
     _, y = data.windows(t, series, 4, every=2, count=500, generator=data.generator(0))

@@ -106,6 +106,15 @@ def test_the_last_value_is_carried_forward(series):
         assert torch.equal(found[i], series.values[i, last].expand(6, 2))
 
 
+def test_what_is_carried_forward_must_have_been_read_first(series):
+    nothing = torch.zeros_like(series.seen)
+    gap = nothing.clone()
+    gap[:, [0, 2]] = True
+    for read in (nothing, gap):
+        with pytest.raises(ValueError, match="read must mark the first readings"):
+            forecasting.carry_forward(series, read)
+
+
 # --- lines ----------------------------------------------------------------------------
 
 

@@ -354,6 +354,19 @@ def test_neighbours_are_those_of_a_sorted_table():
         nearest_neighbours(points, 30, torch.zeros(30, dtype=torch.int64))
 
 
+def test_neighbours_do_not_depend_on_where_the_origin_is():
+    points = drawn(40, 2).mul(1024).round().double()  # no rounding by what is added
+    labels = torch.zeros(40, dtype=torch.int64)
+    near = nearest_neighbours(points, 3, labels).edges
+    far = nearest_neighbours(points + 2.0**31, 3, labels).edges
+    assert torch.equal(near, far)
+    with pytest.raises(ValueError, match="a label for each of the 40, got 7"):
+        nearest_neighbours(points, 3, labels[:7])
+    points[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="points must be finite"):
+        nearest_neighbours(points, 3, labels)
+
+
 @pytest.mark.parametrize("offset", [0.0, 20.0, 1e4])
 def test_neighbours_are_right_far_from_the_origin(offset):
     points = drawn(200, 2) + offset  # rounded there, and the rounded points are asked

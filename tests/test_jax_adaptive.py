@@ -379,6 +379,44 @@ def test_times_that_are_not_in_order_end_in_nan_and_not_in_a_loop_without_end(t)
     assert jnp.isnan(grad).all()
 
 
+@pytest.mark.parametrize(
+    ("t", "of_y0", "of_t"),
+    [
+        ([0.0, 0.0, 1.0], [1 + 1 + math.exp(-1)] * 2, [3 + 0, -3, -3 * math.exp(-1)]),
+        ([0.0, 0.0], [2, 2], [3, -3]),
+        ([0.0, 0.0, 0.0], [3, 3], [6, -3, -3]),
+    ],
+)
+def test_a_time_that_equals_the_first_gives_its_gradient_to_the_start(t, of_y0, of_t):
+    """Σ y over all times, y' = -y from (1, 2): y(t_i) = e^(t_0 - t_i) y0."""
+
+    def total(y, t):
+        return jax_solve(lambda t, y: -y, y, t, rtol=1e-9, atol=1e-9).ys.sum()
+
+    by_y, by_t = jax.jit(jax.grad(total, (0, 1)))(jnp.array([1.0, 2.0]), jnp.array(t))
+    np.testing.assert_allclose(by_y, of_y0, atol=1e-7)
+    of_t[0] = -sum(of_t[1:])
+    np.testing.assert_allclose(by_t, of_t, atol=1e-7)
+
+
+def test_times_of_fewer_digits_than_the_state_are_taken_exactly():
+    def f(t, y):
+        return -y * jnp.cos(3 * t)
+
+    t = jnp.array([100.0, 101.0, 101.3], jnp.float32)
+    y0 = jnp.ones(1)
+    for solver in (partial(jax_odeint, steps=300), lambda *a: jax_solve(*a).ys):
+        assert (solver(f, y0, t) == solver(f, y0, t.astype(float))).all()
+
+
+def test_a_field_whose_square_overflows_has_a_first_step_all_the_same():
+    def f(t, y):
+        return 1e14 * jnp.cos(t) * jnp.ones_like(y)
+
+    found = jax_solve(f, jnp.zeros(1, jnp.float32), [0.0, 1.0])
+    assert found.ys[-1, 0] == pytest.approx(1e14 * math.sin(1), rel=1e-5)
+
+
 def test_in_compiled_code_the_last_time_may_fill_up_a_shorter_series():
     solve_to = jax.jit(
         jax.vmap(lambda t: jax_solve(lambda t, y: -y, jnp.ones(1), t).ys)

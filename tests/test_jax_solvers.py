@@ -422,3 +422,8 @@ def test_times_that_are_one_in_float32_are_refused():
         pytest.raises(ValueError, match=r"increasing .* in float32"),
     ):
         jax_odeint(lambda t, y: -y, jnp.ones(1), [1e6, 1e6 + 0.01], steps=10)
+
+
+def test_a_state_of_whole_numbers_has_no_step():
+    with pytest.raises(TypeError, match="y must be floating point, got int"):
+        jax_rk_step(lambda t, y: -y, 0.0, jnp.array([1, 2]), 0.1, METHODS["rk4"])

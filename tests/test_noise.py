@@ -454,6 +454,52 @@ def test_the_density_is_that_of_many_paths():
     assert (found - expected).abs().max() < 5 * math.sqrt(0.1 / n) + 0.003
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_likelihood_has_a_gradient_where_noise_is_small(dtype):
+    """Where drift beats noise in a cell e^z overflows, z = 2 f h / g²."""
+    theta = torch.tensor(3.0, dtype=dtype, requires_grad=True)
+    e = torch.linspace(-2, 2, 201, dtype=dtype)
+    x = torch.tensor([0.9], dtype=dtype)
+
+    def log_density(theta):
+        size = 0.025 if dtype == torch.float64 else 0.05
+        A = fokker_planck(
+            lambda t, x: theta * (x - x**3), lambda t, x: size * torch.ones_like(x), e
+        )
+        return transition_log_density(A, e, 0.1, x, x + 0.02).sum()
+
+    (slope,) = torch.autograd.grad(log_density(theta), theta)
+    h = 1e-4 if dtype == torch.float64 else 1e-2
+    with torch.no_grad():
+        expected = (log_density(theta + h) - log_density(theta - h)) / (2 * h)
+    torch.testing.assert_close(slope, expected, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("dt", "cells", "complaint"),
+    [(-1.0, 80, "dt must be 0 or more"), (0.5, 40, "A must have a row for each")],
+)
+def test_a_density_of_no_time_or_of_other_cells_is_refused(dt, cells, complaint):
+    A = fokker_planck(well, half, torch.linspace(-4, 4, 81))
+    x = torch.zeros(1)
+    with pytest.raises(ValueError, match=complaint):
+        transition_log_density(A, torch.linspace(-4, 4, cells + 1), dt, x, x)
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        torch.zeros(5),
+        torch.full((5,), torch.nan),
+        torch.arange(5),
+        torch.linspace(1, -1, 5),
+    ],
+)
+def test_edges_that_make_no_cells_are_refused(edges):
+    with pytest.raises(ValueError, match="cells of one width, increasing, finite"):
+        fokker_planck(well, half, edges)
+
+
 def test_the_likelihood_has_a_gradient_by_drift_and_diffusion():
     e = edges(-2, 2, 12)
     x = torch.tensor([0.1, -0.5], dtype=torch.float64)
@@ -525,6 +571,15 @@ NONSENSE = {
     "steps": (dict(max_steps=5), SolverError, "about 10 steps of step_size=0.1"),
     "mixed": (
         dict(g=lambda t, y: y.flip(0), method="milstein"),
+        ValueError,
+        "each component of g must depend on that component",
+    ),
+    "mixed later": (
+        dict(
+            g=lambda t, y: torch.stack((y[1] ** 2, 1 + 0 * y[1])),
+            y0=torch.zeros(2),
+            method="milstein",
+        ),
         ValueError,
         "each component of g must depend on that component",
     ),

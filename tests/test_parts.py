@@ -52,6 +52,29 @@ def test_the_parts_come_back_in_their_shapes_with_torchdiffeqs_values_and_gradie
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("f", "error", "complaint"),
+    [
+        (
+            lambda t, p: ((p[0] + 2.5).long(), -p[1]),
+            ValueError,
+            "dtype and device of y0",
+        ),
+        (lambda t, p: (p[0].float(), -p[1]), ValueError, "dtype and device of y0"),
+        (
+            lambda t, p: (0.0, -p[1]),
+            TypeError,
+            r"a Tensor for each part.*\(float, Tensor",
+        ),
+        (lambda p: p, TypeError, "takes one argument"),
+    ],
+)
+def test_a_part_of_what_f_returns_is_checked_like_a_whole(f, error, complaint):
+    y0 = torch.ones(2).double(), torch.ones(1).double()
+    with pytest.raises(error, match=complaint):
+        odeint(f, y0, [0.0, 1.0])
+
+
 def test_no_part_hides_the_error_of_another():
     small = (torch.ones(1).double(), torch.zeros(10_000).double())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from course_lib.shooting import MultipleShooting, blended, consecutive, doubling
-from course_lib.solvers import odeint
+from course_lib.solvers import SolverError, odeint
 from course_lib.systems import LotkaVolterra, oscillator
 
 TIGHT = dict(rtol=1e-10, atol=1e-12)
@@ -51,6 +52,33 @@ def test_windows_must_fill_the_series(intervals):
 def test_windows_want_equal_gaps():
     with pytest.raises(ValueError, match="equally spaced"):
         consecutive(T**2, PATH, 6)
+
+
+@pytest.mark.parametrize(
+    "t", [torch.linspace(0, 30, 3001), [i * 0.01 for i in range(3001)]], ids=type
+)
+def test_gaps_that_are_equal_up_to_rounding_are_equal(t):
+    times, windows = consecutive(t, torch.zeros(3001, 2), 10)
+    assert len(times) == 11 and windows.shape == (11, 300, 2)
+
+
+@pytest.mark.parametrize(
+    ("t", "complaint"),
+    [
+        ([0.0, math.nan, 1.0], "finite and strictly"),
+        ([0.0, 2.0, 1.0], "finite and strictly"),
+        (torch.arange(3), "floating point"),
+    ],
+)
+def test_times_are_checked_as_a_solve_checks_them(t, complaint):
+    for cut in (
+        partial(consecutive, intervals=1),
+        partial(blended, oscillator, share=0.5),
+    ):
+        with pytest.raises((TypeError, ValueError), match=complaint):
+            cut(t=t, ys=torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="equally spaced"):
+        consecutive([0.0, 0.0, 0.0], torch.zeros(3, 2), 1)
 
 
 @pytest.mark.parametrize(("gaps", "first"), [(200, 5), (60, 1), (7, 1), (12, 12)])
@@ -175,6 +203,19 @@ def test_a_small_change_dwindles_by_the_share_at_every_reading(share):
     R = sum(x**j / math.factorial(j) for j in range(5))
     expected = (1 - share) ** (n - 1) * R**n
     assert slope.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_prediction_that_overflows_is_an_error():
+    ys = torch.full((11, 1), 5.0)
+    with pytest.raises(SolverError, match="overflowed between t="):
+        blended(lambda t, y: y * y, torch.linspace(0, 20, 11), ys, 0.1)
+
+
+def test_what_blending_cannot_give_or_take_is_refused():
+    with pytest.raises(ValueError, match="no gradient"):
+        blended(oscillator, T.clone().requires_grad_(), PATH, 0.5)
+    with pytest.raises(TypeError, match="ys must be floating point"):
+        blended(oscillator, T, PATH.long(), 0.5)
 
 
 def test_a_share_and_its_steps_are_checked():

@@ -34,9 +34,9 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "solvers.tableaus solvers.stages",
     "solvers.rosenbrock",
-    "solvers.settings solvers.parts solvers.chance solvers.densities",
+    "solvers.settings solvers.chance solvers.densities",
     "solvers.checks",
-    "solvers.steps",
+    "solvers.steps solvers.parts",
     "solvers.forward_pass solvers.jax_checks solvers.jumps",
     "solvers.in_jax",
     "solvers.jax_steps",

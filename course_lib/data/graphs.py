@@ -137,13 +137,24 @@ def nearest_neighbours(points: Tensor, k: int, labels: Tensor) -> Graph:
     points : Tensor, shape (n, dim)
     k : int, less than n
     labels : Tensor of int64, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        For another k, points that are not finite, or another number of labels.
     """
     if not 0 < k < len(points):
         raise ValueError(
             f"k must be from 1 to {len(points) - 1}, one less than the points; got {k}"
         )
-    points = points.double()  # float32 loses distances far from the origin
-    away = torch.cdist(points, points)
+    if len(labels) != len(points) or not points.isfinite().all():
+        raise ValueError(
+            f"points must be finite, with a label for each of the {len(points)}, got "
+            f"{len(labels)} labels"
+        )
+    # By differences: squares lose the distances of points far from the origin.
+    points, way = points.double(), "donot_use_mm_for_euclid_dist"
+    away = torch.cdist(points, points, compute_mode=way)
     away.fill_diagonal_(torch.inf)
     near = away.topk(k, largest=False).indices
     pairs = torch.stack(

@@ -223,8 +223,20 @@ def windows(
     Raises
     ------
     ValueError
-        If a series is shorter than a window.
+        If a series is shorter than a window, or the times are not evenly spaced, or not
+        as many as the readings.
     """
+    if len(t) != series.shape[-2]:
+        raise ValueError(
+            f"series must hold one reading for each time, got {series.shape[-2]} readings "
+            f"and {len(t)} times"
+        )
+    gaps, rounding = t.diff(), 4 * torch.finfo(t.dtype).eps * t.abs().max()
+    if len(t) > 1 and gaps.max() - gaps.min() > 1e-6 * gaps.mean().abs() + rounding:
+        raise ValueError(
+            "t must be evenly spaced, for all windows are given the times of the first; "
+            f"got gaps from {gaps.min():g} to {gaps.max():g}"
+        )
     length = every * (points - 1)  # from the first reading of a window to its last
     if not 0 <= length < len(t):
         raise ValueError(

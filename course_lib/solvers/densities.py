@@ -36,14 +36,8 @@ def fokker_planck(f: Callable, g: Callable, edges: Tensor, t: float = 0.0) -> Te
     ----------
     Scharfetter, Gummel 1969 (the flux); Risken, *The Fokker–Planck Equation*, chapter 4.
     """
-    widths = edges.diff()
-    width = widths.mean()
-    rounding = 1e-6 * width.abs() + 4 * torch.finfo(edges.dtype).eps * edges.abs().max()
-    if len(edges) < 3 or (widths - width).abs().max() > rounding:
-        raise ValueError(
-            "edges must be those of two or more cells of one width, increasing; use "
-            "torch.linspace(low, high, cells + 1)"
-        )
+    _check_edges(edges)
+    width = edges.diff().mean()
     now = torch.as_tensor(t, dtype=edges.dtype)
     inner, centres = edges[1:-1], (edges[1:] + edges[:-1]) / 2
     D = g(now, centres).square() / 2
@@ -61,7 +55,20 @@ def transition_log_density(
     """log p(x_next | x) after the time dt, shape of x, from the matrix of `fokker_planck`.
 
     Linear between the centres of cells, in x and in x_next.
+
+    Raises
+    ------
+    ValueError
+        If A is not that of the edges, dt is negative, or a point is not between them.
     """
+    _check_edges(edges)
+    if A.shape != (len(edges) - 1,) * 2:
+        raise ValueError(
+            f"A must have a row for each of the {len(edges) - 1} cells, got shape "
+            f"{tuple(A.shape)}; give the edges that fokker_planck was given"
+        )
+    if not 0 <= dt < torch.inf:
+        raise ValueError(f"dt must be 0 or more, and finite, got {dt!r}")
     width = (edges[-1] - edges[0]) / (len(edges) - 1)
     P = torch.linalg.matrix_exp(dt * A) / width
     (i, a), (j, b) = (_place(point, edges, width) for point in (x_next, x))
@@ -69,6 +76,20 @@ def transition_log_density(
     above = (1 - a) * P[i, j + 1] + a * P[i + 1, j + 1]
     least = torch.finfo(P.dtype).tiny
     return ((1 - b) * below + b * above).clamp(min=least).log()
+
+
+def _check_edges(edges: Tensor) -> None:
+    expected = (
+        "edges must be those of two or more cells of one width, increasing, finite and "
+        "floating point; use torch.linspace(low, high, cells + 1)"
+    )
+    if not edges.is_floating_point() or edges.ndim != 1 or len(edges) < 3:
+        raise ValueError(f"{expected}; got {edges.dtype}, shape {tuple(edges.shape)}")
+    widths = edges.diff()
+    width = widths.mean()
+    rounding = 1e-6 * width + 4 * torch.finfo(edges.dtype).eps * edges.abs().max()
+    if not (width > 0 and (widths - width).abs().max() <= rounding):  # nor NaN
+        raise ValueError(f"{expected}; got widths {widths.min():g} to {widths.max():g}")
 
 
 def _place(x: Tensor, edges: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,4 +108,7 @@ def _bernoulli(z: Tensor) -> Tensor:
     """z / (e^z - 1), which is 1 at 0."""
     small = z.abs() < 1e-3
     safe = torch.where(small, 1.0, z)
-    return torch.where(small, 1 - z / 2 + z * z / 12, safe / torch.expm1(safe))
+    size = safe.abs()
+    # e^-|z| cannot overflow, and neither can its derivative.
+    large = size * (-safe.clamp(min=0)).exp() / -torch.expm1(-size)
+    return torch.where(small, 1 - z / 2 + z * z / 12, large)

@@ -64,6 +64,11 @@ def jax_rk_step(
     ----------
     Hairer, Nørsett, Wanner, *Solving Ordinary Differential Equations I*, II.1.
     """
+    if not jnp.issubdtype(jnp.result_type(y), jnp.inexact):
+        raise TypeError(
+            f"y must be floating point, got {jnp.result_type(y)}, in which a step "
+            "changes nothing; use y.astype(float)"
+        )
     stages = [f(t, y)]
     for c, row in zip(tableau.c[1:], tableau.a):
         stages.append(f(t + c * h, moved_along(y, h, row, stages)))
@@ -135,6 +140,7 @@ def jax_odeint(
     """
     tableau, steps = _checked_grid(method, steps)
     y0, times = checked_start(f, y0), checked_times(t)
+    times = times.astype(jnp.promote_types(times.dtype, y0.dtype))  # exactly
     field = checked_field(f, y0)
 
     def between(y, ends):

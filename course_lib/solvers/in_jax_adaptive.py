@@ -125,6 +125,7 @@ def jax_solve(
     """
     settings = checked_settings(method, rtol, atol, max_steps)
     y0, times = checked_start(f, y0), checked_times(t)
+    times = times.astype(jnp.promote_types(times.dtype, y0.dtype))  # exactly
     field, params, fixed = opened(checked_field(f, y0), times[0], y0)
     ys, end = _solved(field, settings, params, fixed, y0, times)
     require_success(end, times, settings, check)

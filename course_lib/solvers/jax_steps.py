@@ -120,7 +120,11 @@ def _error_ratio(size, stages, y, y_next, settings) -> Array:
 
 
 def _rms(x) -> Array:
-    return jnp.sqrt(jnp.vdot(x, x) / max(1, x.size))
+    """Root mean square; in units of the largest, for a square may overflow."""
+    most = jnp.max(abs(x), initial=0.0)
+    unit = jnp.where((most > 0) & jnp.isfinite(most), most, 1.0)
+    scaled = x / unit
+    return unit * jnp.sqrt(jnp.vdot(scaled, scaled) / max(1, x.size))
 
 
 def _factor(ratio, in_vain, order) -> Array:
@@ -181,7 +185,8 @@ def slope_at(walker, step, time, tableau) -> Array:
     """How fast that changes with the time."""
     if not step.stages:
         return walker.k1
-    theta = (time - step.t) / step.h
+    h = jnp.where(step.h == 0, 1.0, step.h)  # before any step, if there is none to take
+    theta = (time - step.t) / h
     rates = jax.jvp(lambda x: weights_inside(x, tableau), (theta,), (1 + 0 * theta,))[1]
     return _combined(rates, step.stages)
 

@@ -116,7 +116,8 @@ def pulled_through(f, tableau, params, y0, times, kept: Kept, grads):
     of_times = jnp.sum(grads[1:] * kept.slopes, axes).astype(times.dtype)
     of_start = pulled.of_t + by_t - of_times.sum()  # all steps move with the first time
     of_params = jax.tree.map(jnp.add, pulled.of_params, by_params)
-    of_y = pulled.at_end[0] + by_y + grads[0]
+    at_start = (kept.step_of < 0).astype(grads.dtype)  # times that equal the first
+    of_y = pulled.at_end[0] + by_y + grads[0] + jnp.tensordot(at_start, grads[1:], 1)
     found = of_params, of_y, jnp.append(of_start, of_times)
     good = kept.end.status == GOING  # else NaN, and not a wrong number
     return jax.tree.map(lambda x: jnp.where(good, x, jnp.nan), found)

@@ -8,6 +8,8 @@ from functools import wraps
 import torch
 from torch import Tensor, nn
 
+from course_lib.solvers.checks import WITHOUT_TIME, without_time
+
 __all__ = ["JoinedField", "takes_parts"]
 
 
@@ -23,6 +25,8 @@ class JoinedField(nn.Module):
     def __init__(self, f: Callable, like: Sequence[Tensor]):
         super().__init__()
         self.f, self.shapes = f, [part.shape for part in like]
+        if isinstance(f, nn.Module):
+            self.training = f.training
         self.sizes = [part.numel() for part in like]
 
     def split(self, y: Tensor) -> tuple[Tensor, ...]:
@@ -34,11 +38,25 @@ class JoinedField(nn.Module):
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """dy/dt, shape (total,)."""
-        slopes = self.f(t, self.split(y))
+        try:
+            slopes = self.f(t, self.split(y))
+        except TypeError as error:
+            if without_time(self.f):
+                raise TypeError(WITHOUT_TIME) from error
+            raise
         if not isinstance(slopes, (tuple, list)):
             raise TypeError(
                 f"f must return {len(self.shapes)} tensors, as y0 has, got "
                 f"{type(slopes).__name__}"
+            )
+        if not all(isinstance(slope, Tensor) for slope in slopes):
+            got = ", ".join(type(slope).__name__ for slope in slopes)
+            raise TypeError(f"f must return a Tensor for each part of y0, got ({got})")
+        if any((s.dtype, s.device) != (y.dtype, y.device) for s in slopes):
+            got = ", ".join(f"{s.dtype} on {s.device}" for s in slopes)
+            raise ValueError(
+                f"f must return tensors of the dtype and device of y0, {y.dtype} on "
+                f"{y.device}, got {got}"
             )
         shapes = [tuple(slope.shape) for slope in slopes]
         if shapes != [tuple(shape) for shape in self.shapes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from course_lib.measuring import bytes_saved
+from course_lib.measuring import bytes_saved, on_processor
 from course_lib.models import MLPDynamics
 from course_lib.records import report
 from course_lib.solvers import odeint, odeint_adjoint
@@ -34,4 +34,5 @@ if __name__ == "__main__":
         }
         for n in counts
     ]
-    report("adjoint_memory", rows, case="MLP 2-50-2, batch 20, rk4")
+    where = dict(device=on_processor(), case="MLP 2-50-2, batch 20, rk4")
+    report("adjoint_memory", rows, **where)

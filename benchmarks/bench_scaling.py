@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -105,17 +106,18 @@ def in_turn(
 ) -> list[list[float]]:
     """Seconds of each thing in each round.
 
-    Each runs once before it is timed: it should not pay for the caches that the one before
-    has filled.
+    Each runs once before it is timed, for it should not pay for the caches that the one
+    before has filled; and each round has another order, for that is not all that one
+    leaves to the next. The orders are the same in every process.
     """
-    turns = []
+    draw, order = random.Random(0), list(range(len(things)))
+    found: list[list[float]] = [[] for _ in things]
     for _ in range(rounds):
-        times = []
-        for thing in things:
-            thing()
-            times.append(clock(thing))
-        turns.append(times)
-    return [list(times) for times in zip(*turns)]
+        draw.shuffle(order)
+        for i in order:
+            things[i]()
+            found[i].append(clock(things[i]))
+    return found
 
 
 def middle(times: list[float]) -> float:
@@ -200,6 +202,7 @@ def compiled(rounds: int) -> list[dict]:
         step(y).square().mean().backward()
 
     rows = []
+    torch.compile(torch.sin)(y)  # the start of the compiler is not the step's
     for name, run in (("there", there), ("there and back", back)):
         first = measuring.seconds(partial(run, fast))
         eager, quick = in_turn(rounds, partial(run, step), partial(run, fast))

@@ -31,6 +31,7 @@ from benchmarks.bench_scaling import cpu_seconds
 from benchmarks.limits import Counts, limit
 from benchmarks.peers import IN_TORCH, forward_once, gradient_once
 from benchmarks.workloads import Task
+from course_lib.measuring import on_processor
 from course_lib.models import MLPDynamics
 from course_lib.records import made, print_rows, save_results
 
@@ -207,4 +208,4 @@ def memory() -> list[dict]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    save_results("growth", made=made(), rows=[*times(), *memory()])
+    save_results("growth", made=made(device=on_processor()), rows=[*times(), *memory()])

@@ -30,7 +30,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from course_lib import records
-from course_lib.measuring import Counted, relative_error
+from course_lib.measuring import Counted, on_processor, relative_error
 from course_lib.solvers import SolverError, solve
 
 TOLERANCES = tuple(10 ** (-k / 2) for k in range(6, 21))  # 1e-3 … 1e-10
@@ -325,7 +325,7 @@ if __name__ == "__main__":
         about = {"problem": problem.name, "source": problem.source, "missed": missed}
         curves.append(about | found)
     versions = {module.__name__: module.__version__ for module in (scipy, torchdiffeq)}
-    records.report("precision", rows, **versions)
+    records.report("precision", rows, device=on_processor(), **versions)
     count = {name: wins(rows, name) for name in OURS}
     records.save_results("precision", wins=count, tolerances=TOLERANCES, curves=curves)
     print(f"no more evaluations than either, of {len(rows)} problems: {count}")

@@ -52,7 +52,7 @@ from benchmarks.peers import (
 )
 from benchmarks.peers_in_jax import IN_JAX, in_jax, known
 from benchmarks.workloads import TASKS, Task
-from course_lib.measuring import relative_error, seconds
+from course_lib.measuring import on_processor, relative_error, seconds
 from course_lib.records import print_rows, report
 from course_lib.solvers import odeint, odeint_checkpointed
 from course_lib.systems import LotkaVolterra
@@ -170,12 +170,17 @@ def about(rounds: int | None) -> dict:
     counts = {name: rounds or own for name, (_, own) in TASKS.items()}
     load = round(os.getloadavg()[0], 1)
     versions = {package: version(package) for package in PACKAGES}
-    return dict(rounds=counts, cores=os.cpu_count(), load=load, **versions)
+    where = dict(device=on_processor(), cores=os.cpu_count(), load=load)
+    return dict(rounds=counts, **where, **versions)
 
 
 def single_thread() -> None:
-    """One thread for PyTorch, and for JAX if it has not computed yet."""
+    """One thread for PyTorch, and one core for JAX, if it has not computed yet: it takes
+    more threads than its flags allow.
+    """
     torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA}"
 
 

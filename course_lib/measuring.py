@@ -25,6 +25,7 @@ __all__ = [
     "flat",
     "frechet_distance",
     "machine",
+    "on_processor",
     "processor",
     "relative_error",
     "seconds",
@@ -249,6 +250,11 @@ def machine() -> str:
     """What PyTorch computes on, in words: the GPU, or the CPU and its threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    return on_processor()
+
+
+def on_processor() -> str:
+    """The CPU and PyTorch's threads, for what is computed there whatever else there is."""
     threads = torch.get_num_threads()
     return f"{processor()}, {threads} thread" + "s" * (threads > 1)
 

@@ -72,9 +72,8 @@ def save_model(model: nn.Module, name: str, record: dict) -> Path:
     Path : of the weights
     """
     path = WEIGHTS / f"{name}.safetensors"
-    _text_of(
-        record
-    )  # what json cannot write is refused before the weights are replaced
+    # What json cannot write is refused before the weights are replaced.
+    _text_of(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = model.state_dict()
     with aside(path) as part:

@@ -120,11 +120,7 @@ def _error_ratio(size, stages, y, y_next, settings) -> Array:
 
 
 def _rms(x) -> Array:
-    """Root mean square; in units of the largest, for a square may overflow."""
-    most = jnp.max(abs(x), initial=0.0)
-    unit = jnp.where((most > 0) & jnp.isfinite(most), most, 1.0)
-    scaled = x / unit
-    return unit * jnp.sqrt(jnp.vdot(scaled, scaled) / max(1, x.size))
+    return jnp.sqrt(jnp.vdot(x, x) / max(1, x.size))
 
 
 def _factor(ratio, in_vain, order) -> Array:
@@ -147,14 +143,17 @@ def _status(after, t_end, ratio, max_steps) -> Array:
 def _initial_step(f, t, y, k1, t_end, settings) -> Array:
     """The guess of `course_lib.solvers.steps.initial_step`."""
     scale = settings.atol + settings.rtol * abs(y)
-    d0, d1 = _rms(y / scale).astype(t.dtype), _rms(k1 / scale).astype(t.dtype)
+    most = jnp.max(abs(k1 / scale), initial=1.0)
+    unit = jnp.where(jnp.isfinite(most), most, 1.0)  # in which no square overflows
+    d0 = _rms(y / scale).astype(t.dtype)
+    d1 = (unit * _rms(k1 / scale / unit)).astype(t.dtype)
     least = 32 * jnp.maximum(_spacing(t), jnp.finfo(y.dtype).eps * abs(t))
     flat = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = jnp.where(flat, 1e-6, jnp.maximum(0.01 * d0 / d1, least))
     h0 = jnp.minimum(h0, abs(t_end - t))
     ahead = jnp.sign(t_end - t) * h0
     change = f(t + ahead, moved_along(y, ahead, (1.0,), [k1])) - k1
-    d2 = _rms(change / scale).astype(t.dtype)
+    d2 = (unit * _rms(change / scale / unit)).astype(t.dtype)
     steepest = jnp.maximum(d1, d2 / h0)
     h1 = (0.01 / steepest) ** (1 / (settings.tableau.order + 1))
     h1 = jnp.where(steepest > 1e-15, h1, jnp.maximum(1e-6, 1e-3 * h0))

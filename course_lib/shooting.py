@@ -72,7 +72,7 @@ def consecutive(
         )
     width = (times[-1] - times[0]) / gaps
     rounding = 4 * torch.finfo(times.dtype).eps * times.abs().max()
-    uneven = (times.diff() - width).abs().max() > 1e-6 * width.abs() + rounding
+    uneven = (times.diff() - width).abs().max() > 1e-3 * width.abs() + rounding
     if uneven or width == 0:
         raise ValueError(
             "t must be equally spaced, so that all windows have the same times; for other "

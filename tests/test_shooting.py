@@ -55,7 +55,13 @@ def test_windows_want_equal_gaps():
 
 
 @pytest.mark.parametrize(
-    "t", [torch.linspace(0, 30, 3001), [i * 0.01 for i in range(3001)]], ids=type
+    "t",
+    [
+        torch.linspace(0, 30, 3001),
+        torch.linspace(0, 30, 3001).double(),
+        [i * 0.01 for i in range(3001)],
+    ],
+    ids=["float32", "rounded to float32", "list"],
 )
 def test_gaps_that_are_equal_up_to_rounding_are_equal(t):
     times, windows = consecutive(t, torch.zeros(3001, 2), 10)

@@ -232,7 +232,7 @@ def windows(
             f"and {len(t)} times"
         )
     gaps, rounding = t.diff(), 4 * torch.finfo(t.dtype).eps * t.abs().max()
-    if len(t) > 1 and gaps.max() - gaps.min() > 1e-6 * gaps.mean().abs() + rounding:
+    if len(t) > 1 and gaps.max() - gaps.min() > 1e-3 * gaps.mean().abs() + rounding:
         raise ValueError(
             "t must be evenly spaced, for all windows are given the times of the first; "
             f"got gaps from {gaps.min():g} to {gaps.max():g}"

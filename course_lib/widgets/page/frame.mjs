@@ -240,8 +240,7 @@ export function slider(figure, model, name, label, options) {
   const to = log ? Math.log10 : Number;
   // Short numbers, for the last digit of a sum could put the end out of reach.
   const [low, high] = [min, max].map((x) => tidy(to(x)));
-  const span = high - low;
-  const { step = Math.floor((1e9 * span) / (log ? Math.round(100 * span) : 200)) / 1e9 } = options;
+  const { step = log ? 0.01 : Math.floor(1e9 * ((high - low) / 200)) / 1e9 } = options;
   const input = element("input", { type: "range", min: low, max: high, step });
   // The input says its value already.
   const output = element("output", { "aria-live": "off" });

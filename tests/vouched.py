@@ -2,7 +2,8 @@
 
 A number is looked for if it has a decimal point, three digits or a percent sign. It is
 found if something rounds to it, with as many digits as the prose gives: what a cell of
-its section or of an earlier one shows, but for what a clock measured; what is written in the code or in a formula in
+its section or of an earlier one shows, but for what a clock measured; what is written in
+the code or in a formula in
 lines of its own; the row of a record that the chapter opens; or the formula in its own
 sentence, worked out.
 """
@@ -150,7 +151,8 @@ def said(cell) -> Iterator[str]:
 
 def untimed(text: str) -> str:
     """The text less what a clock measured, which is another number on the next machine:
-    numbers of seconds, and the columns of a table that are headed so, unless they are recorded.
+    numbers of seconds, and the columns of a table that are headed so, unless they are
+    recorded.
     """
     kept, clocks = [], set()
     for line, before in zip(lines := text.splitlines(), ["", *lines]):

@@ -287,6 +287,20 @@ def test_a_sibling_of_a_listed_tensor_is_missed_too(solver):
 
 
 @second_ways
+@pytest.mark.parametrize("times", [[0.0, 2.0], [0.0, 0.5, 1.0, 2.0]])
+def test_a_tensor_that_f_uses_in_a_part_of_the_time_alone_is_missed_too(solver, times):
+    w, k = (torch.tensor(x, requires_grad=True) for x in (1.0, 0.5))
+    end = solver(
+        lambda t, y: (w if t < 0.8 else 0.0) - k * y,
+        torch.ones(2),
+        times,
+        adjoint_params=(k,),
+    )[-1].sum()
+    with pytest.raises(RuntimeError, match="would not get it"):
+        end.backward()
+
+
+@second_ways
 def test_a_solve_that_no_gradient_would_pass_is_refused_if_f_has_one_to_give(solver):
     w, y0 = torch.ones(2, requires_grad=True), torch.ones(2)
     with pytest.raises(RuntimeError, match="would not get it"):

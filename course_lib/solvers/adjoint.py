@@ -92,7 +92,8 @@ def odeint_adjoint(
 
     The way back calls f again. It takes the parameters and the autocast of the forward
     pass; a RuntimeError says so if f answers otherwise than it did then (an attribute, a
-    mode, a buffer changed), or uses tensors that would lose their gradient.
+    mode, a buffer changed), or uses tensors that would lose their gradient: it looks for
+    those once in every step.
     """
     times, forward = check_problem(f, y0, t, settings_from(settings))
     plan = adjoint_plan(forward, adjoint_rtol, adjoint_atol, check_theta, parts=2)

@@ -199,7 +199,7 @@ class AdjointDynamics:
     ):
         self.f, self.params, self.quadrature = GuardedField(f, y0), params, quadrature
         self.opening: Callable | None = None  # looks at the first call's graph
-        self.known: Callable | None = None  # and at that of the first before a jump
+        self.known: Callable | None = None  # and at that of the first after each step
         self.seen: tuple[Tensor, ...] = ()
 
     def __call__(self, t: float, z: Tensor) -> Tensor:
@@ -431,12 +431,11 @@ def solve_back(
     try:
         for piece in stretches(*ends, settings.jumps):
             h = h if piece[0] == ends[0] else None  # after a jump f is another one
-            if piece[0] in settings.jumps and flow.opening is None:
-                flow.opening = flow.known
             for step in _steps_back(flow, piece, z, settings, h, taken, arrivals):
                 flow.quadrature.accept(to_float(step.h))
                 if arrivals is not None:
                     arrivals.accept()
+                flow.opening = flow.known  # further on f may use other tensors
                 taken += 1 + step.rejected
             z, h = step.y_next, step.h_next
     except SolverError as error:

@@ -145,9 +145,7 @@ class CheckpointedSolve(torch.autograd.Function):
             y = kept[i].detach().requires_grad_()
             with torch.enable_grad():
                 end, ys = repeat_steps(f, y, t, legs, ctx.settings)
-            # One stretch uses what they all use, unless f is another one after a jump.
-            if i == len(kept) - 2 or ctx.settings.jumps:
-                ctx.there.require_known(end, (y, *wanted))
+            ctx.there.require_known(end, (y, *wanted))
             ctx.there.require_same(
                 end.detach(), kept[i + 1], floor=lambda: kept[0].abs().max().item()
             )

@@ -7,6 +7,7 @@ the readings of a mask `read`, (n, k); whoever scores it looks at the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -314,7 +315,7 @@ def fit_best(
         that lie behind
     forecast : callable ``forecast(series, read) -> Tensor``
     lr : float, the highest learning rate of the cycle
-    steps : int, a multiple of five
+    steps : int, a multiple of five from ten on
 
     Returns
     -------
@@ -324,10 +325,12 @@ def fit_best(
     Raises
     ------
     ValueError
-        For steps that are no multiple of five, or a held-out series of one reading.
+        For other steps, or a held-out series of one reading.
+    FloatingPointError
+        If a held-out error is NaN.
     """
-    if steps < 5 or steps % 5:
-        raise ValueError(f"steps must be a multiple of five, got {steps!r}")
+    if steps < 10 or steps % 5:
+        raise ValueError(f"steps must be a multiple of five from ten on, got {steps!r}")
     read, later = halves(held.seen)
     if not later.any(dim=1).all():
         raise ValueError(
@@ -347,6 +350,11 @@ def fit_best(
     def look() -> float:
         wrong = errors_of_series(forecast(held, read), held.values, later)
         errors.append(wrong.mean().sqrt().item())
+        if math.isnan(errors[-1]):
+            raise FloatingPointError(
+                f"the held-out error is NaN after {done} steps; look at what forecast "
+                "returns for the held-out series"
+            )
         if errors.index(min(errors)) == len(errors) - 1:  # the first of equals
             kept.update({key: w.clone() for key, w in model.state_dict().items()})
         return errors[-1]

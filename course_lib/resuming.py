@@ -28,7 +28,8 @@ READ_WRITE = (
     ("get_state", "set_state"),  # a torch.Generator
     ("getstate", "setstate"),  # a random.Random
 )
-CONTENT = {"about", "progress", "parts", "order", "began", "drawn"}  # of a file
+# Of a file.
+CONTENT = {"about", "progress", "parts", "order", "sources", "began", "drawn"}
 
 
 @contextmanager
@@ -111,6 +112,13 @@ class Keeper:
         self.parts = {name: part for name, part in known.items() if part is not None}
         self.order = _order_of(batches)
         self.order_state: torch.Tensor | None = None
+        # Other generators among the parts: an order may be drawn from them too.
+        self.sources = {
+            name: part
+            for name, part in self.parts.items()
+            if _way(part) in READ_WRITE[1:]
+        }
+        self.source_states: dict[str, Any] = {}
         self.began: list[torch.Tensor] = []  # the generators where this epoch began
         self.saved: dict | None = (
             None  # their states, until the batches have their place
@@ -141,16 +149,23 @@ class Keeper:
         """The batches of an epoch of which `done` are done."""
         saved, self.saved = self.saved, None
         if saved is not None:  # an order may be drawn from them
-            _set_generators(saved["began"][parallel.own_rank()])
+            self._set_generators(saved["began"], saved["sources"])
         if self.order is not None:
             self.order_state = self.order.get_state()
         self.began = _generators()
+        self.source_states = {name: _state(x) for name, x in self.sources.items()}
         batches = iter(self.batches)
         for _ in range(done):
             next(batches)
         if saved is not None:  # and the steps that are done drew more
-            _set_generators(saved["drawn"][parallel.own_rank()])
+            self._set_generators(saved["drawn"], saved["parts"])
         yield from batches
+
+    def _set_generators(self, own: list, states: Mapping[str, Any]) -> None:
+        """PyTorch's, of this process, and those among the parts."""
+        _set_generators(own[parallel.own_rank()])
+        for name, source in self.sources.items():
+            _restore(source, states[name])
 
     def keep(self, progress: Progress) -> None:
         """Save, if it is time to."""
@@ -164,6 +179,7 @@ class Keeper:
             progress=asdict(progress),
             parts={name: _state(part) for name, part in self.parts.items()},
             order=self.order_state,
+            sources=self.source_states,
             began=began,
             drawn=drawn,
         )

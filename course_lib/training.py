@@ -189,18 +189,18 @@ def one_cycle(
     Raises
     ------
     ValueError
-        If the rate would not rise, or not fall again; or rise for exactly one step, where
-        PyTorch's schedule divides by zero.
+        If the rate would not rise, or not fall again, as in a single step; or rise for
+        exactly one step, where PyTorch's schedule divides by zero.
 
     References
     ----------
     Smith, Topin 2018, Super-Convergence.
     """
     steps = epochs * len(batches)
-    if not (0 < rise < 1 and rise * steps != 1):
+    if not (0 < rise < 1 and rise * steps != 1 and steps > 1):
         raise ValueError(
-            f"rise must be a share between 0 and 1 of the steps, and not just one of them, "
-            f"got {rise!r} of {steps}; give another share, or let `fit` keep one rate"
+            "rise must be a share between 0 and 1 of two or more steps, and not just one of "
+            f"them, got {rise!r} of {steps}; give another share, or let `fit` keep one rate"
         )
     descent = optimizer(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

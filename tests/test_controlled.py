@@ -288,8 +288,6 @@ def test_a_batch_of_different_lengths_and_holes_is_its_series_one_by_one(
 def test_every_reading_and_every_gap_counts(readings, make):
     torch.manual_seed(0)
     model, (times, values) = make().double(), readings
-    if make is MODELS["decay"]:  # some of its rates start at 0
-        model.value_rate.data += 0.5
     times, values = times.requires_grad_(), values.requires_grad_()
     (by_time, by_value) = torch.autograd.grad(
         model(times, values).sum(), (times, values)
@@ -361,3 +359,12 @@ def test_states_are_given_at_all_knots_or_where_they_are_asked_for(readings):
     some = model.states(path, torch.tensor([0.0, 2.0, 5.0]).double())
     torch.testing.assert_close(some, every[[0, 2, 5]])
     torch.testing.assert_close(model(*readings), model.out(every[-1]))
+
+
+def test_the_rates_at_which_a_missing_value_fades_are_learnt(readings):
+    torch.manual_seed(0)
+    model, (times, values) = MODELS["decay"]().double(), readings
+    values = values.clone()
+    values[:, 2:4, 0] = NAN
+    model(times, values).sum().backward()
+    assert (model.value_rate.grad[:, 0] != 0).all()

@@ -451,6 +451,15 @@ def test_the_moons_are_two_half_circles_that_reach_into_each_other():
         assert torch.allclose(half.norm(dim=1), torch.ones(500), rtol=0, atol=1e-6)
 
 
+def test_the_linear_spiral_is_exact_to_single_precision():
+    t, clean, _, A = data.linear_spiral()
+    turned = 0.6 + 0.3j, (-0.1 + 1j) * t.double()
+    z = turned[0] * torch.exp(turned[1])
+    exact = torch.stack((z.real, z.imag), dim=1)
+    assert torch.equal(A, torch.tensor([[-0.1, -1.0], [1.0, -0.1]]))
+    assert ((clean - exact).norm(dim=1) / exact.norm(dim=1)).max() < 2e-7
+
+
 def test_the_linear_spiral_solves_its_equation():
     t, clean, noisy, A = data.linear_spiral()
     assert (t[0], t[-1]) == (0, pytest.approx(31.45))

@@ -385,6 +385,27 @@ def test_numbers_that_overflow_are_an_error(method):
         fixed_point(lambda z: z.exp() + 1, torch.ones(2, 1), method=method)
 
 
+def test_a_z_whose_norm_overflows_has_not_arrived():
+    with pytest.raises(SolverError, match="diverged"):
+        fixed_point(lambda z: 1.6 * z + 1, torch.zeros(4), method="plain")
+
+
+def test_a_start_that_has_arrived_is_not_the_memory_of_the_solution():
+    z0 = torch.zeros(1, 3)
+    fixed_point(lambda z: 0.5 * z, z0).z.add_(1)
+    with torch.no_grad():
+        EquilibriumLayer(lambda z, x: 0.5 * z + x)(0 * z0, z0).add_(1)
+    assert not z0.any()
+
+
+@pytest.mark.parametrize(
+    "function", [fixed_points.spectral_radius, models.row_jacobians]
+)
+def test_a_jacobian_is_refused_in_inference_mode_and_not_zero(function):
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"torch\.no_grad"):
+        function(torch.tanh, torch.zeros(1, 2))
+
+
 def test_newtons_method_says_where_it_has_no_step():
     with pytest.raises(SolverError, match="eigenvalue 1"):
         fixed_point(lambda z: z + 1, torch.ones(1), method="newton")

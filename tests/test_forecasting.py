@@ -377,12 +377,33 @@ def test_of_equally_good_looks_the_first_is_kept(series):
     assert model.level.item() == other.level.item()
 
 
-@pytest.mark.parametrize("steps", [0, 4, 14])
+@pytest.mark.parametrize("steps", [0, 4, 5, 14])
 def test_steps_that_would_not_be_made_are_refused(series, steps):
     model = Constant()
-    with pytest.raises(ValueError, match=f"a multiple of five, got {steps}"):
+    with pytest.raises(
+        ValueError, match=f"a multiple of five from ten on, got {steps}"
+    ):
         forecasting.fit_best(
             model, pytest.fail, model.forecast, series, series, lr=0.2, steps=steps
+        )
+
+
+def test_a_held_out_error_that_is_no_number_is_not_the_best(series):
+    model, looks = Constant(), []
+
+    def forecast(of: Readings, _) -> torch.Tensor:
+        looks.append(len(looks))
+        return of.values * (float("nan") if len(looks) == 1 else 1.0)
+
+    with pytest.raises(FloatingPointError, match="NaN after 5 steps"):
+        forecasting.fit_best(
+            model,
+            lambda of, done: (model.level + 3).square(),
+            forecast,
+            series,
+            series,
+            lr=0.2,
+            steps=10,
         )
 
 

@@ -8,14 +8,16 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import jvp
 
-from course_lib.flows import ContinuousFlow
+from course_lib.flows import ContinuousFlow, PlanarFlow
 from course_lib.models import (
+    EquilibriumLayer,
     HamiltonianField,
     LagrangianField,
     MechanicalLagrangian,
     MLPDynamics,
     ScalarNetwork,
     pendulum_energy,
+    spectral_radius,
 )
 from course_lib.solvers import (
     BrownianPath,
@@ -103,9 +105,14 @@ def log_prob(y: Tensor) -> Tensor:
     return flow.log_prob(y[None])
 
 
-@pytest.mark.parametrize(
-    "function", [hamiltonian, with_weights, lagrangian, milstein, drifts, log_prob]
-)
+def radius(y: Tensor) -> Tensor:
+    return spectral_radius(lambda z: 3 * z.tanh(), y[None])
+
+
+FUNCTIONS = [hamiltonian, with_weights, lagrangian, milstein, drifts, log_prob, radius]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_takes_derivatives_inside_has_a_derivative_by_the_state(function):
     direction = torch.tensor([0.6, -0.8], dtype=torch.float64)
     expected = differences(function, Y0, direction)
@@ -114,6 +121,15 @@ def test_what_takes_derivatives_inside_has_a_derivative_by_the_state(function):
         with context():
             found = forward(function, Y0, direction)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "function", [PlanarFlow(2, 3).double(), EquilibriumLayer(lambda z, x: z.cos() + x)]
+)
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad])
+def test_a_result_of_an_iteration_has_no_tangent_made_up(function, context):
+    with context(), pytest.raises(NotImplementedError, match="forward mode"):
+        forward(function, Y0[None], torch.ones(1, 2).double())
 
 
 def test_a_brownian_path_has_no_derivative_by_time_in_forward_mode_either():

@@ -314,6 +314,46 @@ def test_generators_of_other_kinds_go_on_where_they_were(tmp_path, make):
     assert run(tmp_path / "here.pt") == run()
 
 
+class Drawn:
+    """Batches that an own generator draws on the way, of either kind."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def __iter__(self):
+        for _ in range(6):
+            if isinstance(self.source, torch.Generator):
+                rows = torch.randint(10, (2,), generator=self.source)
+            else:
+                rows = torch.tensor(self.source.choices(range(10), k=2))
+            yield (X[rows],)
+
+
+@pytest.mark.parametrize("make", [own, partial(random.Random, 5)])
+@pytest.mark.parametrize("kill_at", [3, 6, 9])
+def test_batches_that_such_a_generator_draws_are_the_same_ones(tmp_path, make, kill_at):
+    def run(saves=None, kill_at=None):
+        training.seed(0)
+        layer, batches, met = nn.Linear(2, 1), Drawn(make()), []
+
+        def loss(x):
+            if len(met) == kill_at:
+                raise KilledError
+            met.append(x.tolist())
+            return (layer(x) - x.sum(1, keepdim=True)).square().mean()
+
+        if saves:
+            also = {"source": batches.source, "met": met}
+            saves = Saves(saves, every=1, also=also)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        training.fit(layer, batches, loss, optimizer, epochs=2, saves=saves)
+        return met, layer.weight.tolist()
+
+    with pytest.raises(KilledError):
+        run(tmp_path / "here.pt", kill_at)
+    assert run(tmp_path / "here.pt") == run()
+
+
 @pytest.mark.parametrize(
     ("also", "error", "said"),
     [

@@ -168,6 +168,11 @@ def test_a_rate_that_would_not_rise_and_fall_is_refused(rise):
         rates_of(rise=rise)
 
 
+def test_a_single_step_does_not_rise_and_fall():
+    with pytest.raises(ValueError, match=r"of two or more steps.*of 1; give"):
+        training.one_cycle(nn.Linear(1, 1), [(X,)], pytest.fail, lr=0.1)
+
+
 @pytest.mark.parametrize("clip", [0.0, -1.0, math.nan])
 def test_a_clip_that_would_turn_the_gradient_around_is_refused(clip):
     layer = nn.Linear(1, 1)

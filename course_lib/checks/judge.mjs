@@ -16,8 +16,8 @@ const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
  * @param {string} [unit] may stand behind it
  */
 export function readNumber(text, unit = "") {
-  const plain = text.replace(/[−–]/g, "-").replace(/\s/g, "");
-  const bare = unit && plain.endsWith(unit) ? plain.slice(0, -unit.length) : plain;
+  const [plain, mark] = [text, unit].map((it) => it.replace(/[−–]/g, "-").replace(/\s/g, ""));
+  const bare = mark && plain.endsWith(mark) ? plain.slice(0, -mark.length) : plain;
   const [over, under, ...more] = bare.split("/");
   if (more.length) return NaN;
   return under === undefined ? plainNumber(over) : plainNumber(over) / plainNumber(under);

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from course_lib.flows.trace import check_points, normal_log_prob
 from course_lib.solvers import check_whole
+from course_lib.solvers.checks import refuse_tangents
 
 __all__ = ["PlanarFlow"]
 
@@ -76,6 +77,7 @@ class PlanarFlow(nn.Module):
         """
         check_points("z", z)
         self._check_layers(layers)
+        refuse_tangents((z, *self.parameters()), "PlanarFlow.forward")
         y = z
         for w, u, b in zip(*(part[:layers] for part in self.layers())):
             y = y - torch.tanh(_solve_layer(y @ w, w @ u, b) + b)[:, None] * u

@@ -235,7 +235,7 @@ class DecayReader(_Reader):
     def read(self, h: Tensor, row: Row) -> Tensor:
         """The state after a row."""
         slope, offset = self.value_rate
-        kept = torch.exp(-F.relu(slope * row.since + offset))
+        kept = torch.exp(-F.softplus(slope * row.since + offset))  # never flat
         value = torch.where(row.seen > 0, row.value, kept * row.value)
         h = h * torch.exp(-F.relu(self.rate(row.since)))
         return self.cell(torch.cat((value, row.seen), dim=-1), h)

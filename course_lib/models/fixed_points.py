@@ -25,7 +25,13 @@ from course_lib.solvers import (
     check_positive,
     check_whole,
 )
-from course_lib.solvers.checks import LEAST_RTOL, all_finite, check_state
+from course_lib.solvers.checks import (
+    LEAST_RTOL,
+    all_finite,
+    check_state,
+    leaf_of,
+    refuse_tangents,
+)
 from course_lib.solvers.forward_pass import refuse_second_derivatives
 
 __all__ = [
@@ -62,7 +68,8 @@ def residual_sizes(z: Tensor, fz: Tensor) -> Tensor:
     """
     rows, gaps = as_rows(z), as_rows(fz - z)
     scale = max(rows.shape[1], 1) ** 0.5
-    return gaps.norm(dim=1) / (scale + rows.norm(dim=1))
+    sizes = rows.norm(dim=1)  # infinite long before z is: nothing is near by then
+    return (gaps.norm(dim=1) / (scale + sizes)).where(sizes.isfinite(), torch.inf)
 
 
 def row_jacobians(f: Callable, z: Tensor) -> Tensor:
@@ -72,7 +79,7 @@ def row_jacobians(f: Callable, z: Tensor) -> Tensor:
     where no row sees another.
     """
     with torch.enable_grad():
-        z = z.detach().requires_grad_()
+        z = leaf_of(z, "the Jacobian of f")
         fz = f(z)
     columns = torch.eye(as_rows(z).shape[1], dtype=z.dtype, device=z.device)
     ways_back = [
@@ -305,7 +312,7 @@ class Iteration:
             return as_rows(field(0.0, z.reshape(z0.shape)))
 
         step, spent = ITERATIONS[self.method](on_rows, self.memory), 0
-        z, residuals, evaluations = as_rows(z0), [], []
+        z, residuals, evaluations = as_rows(z0.clone()), [], []
         while True:
             fz, spent = on_rows(z), spent + 1
             sizes = residual_sizes(z, fz)
@@ -482,6 +489,7 @@ class EquilibriumLayer(nn.Module):
         """The solution z for the input x, found from z0: zeros of the shape of x unless
         given.
         """
+        refuse_tangents((x, *self.parameters()), "EquilibriumLayer")
         start = torch.zeros_like(x) if z0 is None else z0
         found = self.there.solve(lambda z: self.f(z, x), start.detach())
         self._tell("forward", found)

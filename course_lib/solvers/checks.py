@@ -32,6 +32,7 @@ __all__ = [
     "detached",
     "leaf_of",
     "parameters_of",
+    "refuse_tangents",
     "uncached",
     "wants_gradient",
     "without_time",
@@ -166,6 +167,20 @@ def detached(x: Tensor) -> Tensor:
     tangent = forward_ad.unpack_dual(x).tangent
     x = x.detach()
     return x if tangent is None else forward_ad.make_dual(x, tangent.detach())
+
+
+def refuse_tangents(inputs: Iterable[Tensor], what: str) -> None:
+    """Refuse forward mode, whose tangents `what` would lose or make up.
+
+    Raises
+    ------
+    NotImplementedError
+    """
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in inputs):
+        raise NotImplementedError(
+            f"{what} has no derivative in forward mode (jvp, dual numbers); take a "
+            "derivative backwards where it has one, or differences"
+        )
 
 
 def leaf_of(y: Tensor, what: str) -> Tensor:

@@ -19,6 +19,7 @@ test("a number is read as people write it, and what is none is not", () => {
   Object.assign(read, { "1,000": 1000, "12,345.5": 12345.5, ".5": 0.5, " 5 700 ": 5700 });
   for (const [text, x] of Object.entries(read)) assert.equal(readNumber(text), x, text);
   assert.equal(readNumber("12 steps", "steps"), 12);
+  assert.equal(readNumber("12 fine steps", "fine steps"), 12);
   for (const text of [
     "",
     "0,5",

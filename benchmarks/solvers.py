@@ -25,7 +25,7 @@ overhead
     The time over that of bare evaluations and products, as many as it took, measured in
     the same rounds; `limits` says how for each kind of gradient.
 compile s
-    CPU seconds of tracing and compiling, before the first run.
+    CPU seconds of tracing and compiling, the median of three times.
 """
 
 from __future__ import annotations

@@ -180,7 +180,8 @@ def one_cycle(
         As for `fit`.
     lr : float, the highest learning rate; the first is a 25th of it
     rise : float, share of the steps until then, between 0 and 1
-        Where that is less than a step the rate begins near the top.
+        Where that is less than a step the rate begins near the top; a single step has the
+        lowest rate of all, next to nothing.
     optimizer : callable ``optimizer(parameters, lr=lr) -> Optimizer``
         With other settings: ``partial(torch.optim.SGD, weight_decay=1e-4)``. Momentum
         (Adam's first β) moves against the rate, from 0.95 to 0.85 and back, as in
@@ -189,18 +190,18 @@ def one_cycle(
     Raises
     ------
     ValueError
-        If the rate would not rise, or not fall again, as in a single step; or rise for
-        exactly one step, where PyTorch's schedule divides by zero.
+        If the rate would not rise, or not fall again; or rise for exactly one step, where
+        PyTorch's schedule divides by zero.
 
     References
     ----------
     Smith, Topin 2018, Super-Convergence.
     """
     steps = epochs * len(batches)
-    if not (0 < rise < 1 and rise * steps != 1 and steps > 1):
+    if not (0 < rise < 1 and rise * steps != 1):
         raise ValueError(
-            "rise must be a share between 0 and 1 of two or more steps, and not just one of "
-            f"them, got {rise!r} of {steps}; give another share, or let `fit` keep one rate"
+            f"rise must be a share between 0 and 1 of the steps, and not just one of them, "
+            f"got {rise!r} of {steps}; give another share, or let `fit` keep one rate"
         )
     descent = optimizer(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -168,9 +168,12 @@ def test_a_rate_that_would_not_rise_and_fall_is_refused(rise):
         rates_of(rise=rise)
 
 
-def test_a_single_step_does_not_rise_and_fall():
-    with pytest.raises(ValueError, match=r"of two or more steps.*of 1; give"):
-        training.one_cycle(nn.Linear(1, 1), [(X,)], pytest.fail, lr=0.1)
+def test_a_single_step_has_next_to_no_rate():
+    layer = nn.Linear(1, 1)
+    start = layer.weight.item()
+    how = dict(lr=1.0, optimizer=torch.optim.SGD)
+    training.one_cycle(layer, [(X,)], lambda x: layer.weight.sum(), **how)
+    assert 0 < start - layer.weight.item() < 1e-5
 
 
 @pytest.mark.parametrize("clip", [0.0, -1.0, math.nan])

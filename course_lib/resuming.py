@@ -28,8 +28,7 @@ READ_WRITE = (
     ("get_state", "set_state"),  # a torch.Generator
     ("getstate", "setstate"),  # a random.Random
 )
-# Of a file.
-CONTENT = {"about", "progress", "parts", "order", "sources", "began", "drawn"}
+CONTENT = {"about", "progress", "parts", "sources", "began", "drawn"}  # of a file
 
 
 @contextmanager
@@ -109,10 +108,9 @@ class Keeper:
         also = dict(saves.also) if saves else {}
         _check_also(also, parts)
         known = {**parts, **also}
+        known["the order of batches"] = _order_of(batches)
         self.parts = {name: part for name, part in known.items() if part is not None}
-        self.order = _order_of(batches)
-        self.order_state: torch.Tensor | None = None
-        # Other generators among the parts: an order may be drawn from them too.
+        # The generators among the parts: batches may be drawn from them on the way.
         self.sources = {
             name: part
             for name, part in self.parts.items()
@@ -140,8 +138,6 @@ class Keeper:
         self._check(saved)
         for name, part in self.parts.items():
             _restore(part, saved["parts"][name])
-        if self.order is not None:
-            self.order.set_state(saved["order"])
         self.saved = saved
         return Progress(**saved["progress"])
 
@@ -149,20 +145,18 @@ class Keeper:
         """The batches of an epoch of which `done` are done."""
         saved, self.saved = self.saved, None
         if saved is not None:  # an order may be drawn from them
-            self._set_generators(saved["began"], saved["sources"])
-        if self.order is not None:
-            self.order_state = self.order.get_state()
+            self._turn_to(saved["began"], saved["sources"])
         self.began = _generators()
         self.source_states = {name: _state(x) for name, x in self.sources.items()}
         batches = iter(self.batches)
         for _ in range(done):
             next(batches)
         if saved is not None:  # and the steps that are done drew more
-            self._set_generators(saved["drawn"], saved["parts"])
+            self._turn_to(saved["drawn"], saved["parts"])
         yield from batches
 
-    def _set_generators(self, own: list, states: Mapping[str, Any]) -> None:
-        """PyTorch's, of this process, and those among the parts."""
+    def _turn_to(self, own: list, states: Mapping[str, Any]) -> None:
+        """Set PyTorch's generators, of this process, and those among the parts."""
         _set_generators(own[parallel.own_rank()])
         for name, source in self.sources.items():
             _restore(source, states[name])
@@ -178,7 +172,6 @@ class Keeper:
             about=self.saves.about,
             progress=asdict(progress),
             parts={name: _state(part) for name, part in self.parts.items()},
-            order=self.order_state,
             sources=self.source_states,
             began=began,
             drawn=drawn,

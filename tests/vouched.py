@@ -3,9 +3,8 @@
 A number is looked for if it has a decimal point, three digits or a percent sign. It is
 found if something rounds to it, with as many digits as the prose gives: what a cell of
 its section or of an earlier one shows, but for what a clock measured; what is written in
-the code or in a formula in
-lines of its own; the row of a record that the chapter opens; or the formula in its own
-sentence, worked out.
+the code or in a formula in lines of its own; the row of a record that the chapter opens;
+or the formula in its own sentence, worked out.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ _build/executed/20_noise.ipynb: course_lib/bundled/results/noise.json
 _build/executed/22_outgrowing_one_machine.ipynb: course_lib/bundled/results/scaling.json
 _build/executed/23_what_it_costs.ipynb: course_lib/bundled/results/speed.json course_lib/bundled/results/precision.json course_lib/bundled/results/compiled.json course_lib/bundled/results/growth.json
 
-_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/lighten.py tools/mend.py tools/hasten.py tools/dress.py tools/share.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
+_build/html/index.html: $(EXECUTED) $(PAGES) tools/build tools/lighten.py tools/mend.py tools/hasten.py tools/dress.py tools/share.py tools/apart.py tools/figures.py tools/exercises.py tools/blanks.py $(READING) _build/address
 	@tools/build
 
 # OWNER/REPO of the published course, or nothing: another address is another book.

@@ -13,6 +13,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from conftest import ROOT, settle
 from playwright.sync_api import Browser, Page
 
+from tools.apart import BRING, WAITING
 from tools.weight import TYPESET
 
 HTML = ROOT / "_build" / "html"
@@ -51,12 +52,14 @@ class Visit:
     name : str, its path in the book
     page : the page, loaded, typeset and drawn
     asked : list of str, every address it asked for so far
+    loaded : list of str, what it asked for before the figures that wait were brought
     said : list of str, the errors and warnings on the console so far
     """
 
     name: str
     page: Page
     asked: list[str] = field(default_factory=list)
+    loaded: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -66,7 +69,7 @@ class Visit:
 
     def files(self, base: str) -> list[Path]:
         """List the files that it loaded of the book, served under the address `base`."""
-        paths = {urlsplit(url).path for url in self.asked if url.startswith(base)}
+        paths = {urlsplit(url).path for url in self.loaded if url.startswith(base)}
         return [HTML / unquote(path).lstrip("/") for path in sorted(paths)]
 
 
@@ -116,6 +119,9 @@ def visited(
             page.evaluate(TYPESET)
             if live_figures(name):
                 page.wait_for_selector("html[data-live=ready]")
+            visit.loaded.extend(visit.asked)
+            page.evaluate(BRING)
+            page.wait_for_selector(WAITING, state="detached")
             settle(page)
         yield visit
     finally:

@@ -151,12 +151,10 @@ def test_a_page_fits_a_phone(phone):
     assert pages.width_of(phone.page) <= 392
 
 
-def test_a_page_weighs_at_most_600_kilobytes_with_all_it_loads_but_for_a_model(
-    light, served
-):
+def test_a_page_weighs_at_most_600_kilobytes_with_all_it_loads(light, served):
     loaded = weight.weights(light.files(served))
     assert light.name.rpartition("/")[2] in loaded
-    assert sum(loaded.values()) <= weight.limit(light.name), loaded
+    assert sum(loaded.values()) <= weight.PAGE, loaded
 
 
 def test_a_live_figure_answers_the_keyboard_in_the_built_page(light):

@@ -25,6 +25,7 @@ from pypdf.constants import PageLabelStyle
 from pypdf.generic import ArrayObject, IndirectObject, NameObject
 
 from tools import browser
+from tools.apart import BRING, WAITING
 from tools.weight import TYPESET
 
 STYLE = Path(__file__).with_name("print.css")
@@ -129,6 +130,8 @@ def printed(page: Page, book: Path, name: str, *, address: str, first: int):
     page.evaluate(TYPESET)
     if "jupyter.widget-view" in (book / name).read_text(encoding="utf-8"):
         page.wait_for_selector("html[data-live=ready]")
+        page.evaluate(BRING)
+        page.wait_for_selector(WAITING, state="detached")
         page.wait_for_selector(".live:not([data-drawn])", state="detached")
     style = STYLE.read_text(encoding="utf-8")
     style += f"@page :first {{ counter-set: page {first}; }}"

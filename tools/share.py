@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from course_lib.widgets.page import module
@@ -38,15 +39,20 @@ def share(states: dict) -> dict:
     return states | {"texts": list(texts)}
 
 
-def share_in(page: str) -> str:
-    """Return a page whose figures share their texts."""
+def with_states(page: str, change: Callable[[dict], dict]) -> str:
+    """Return a page that holds the states of its figures as `change` returns them."""
     # Within a script "<" could begin a tag; within JSON it may be written in full.
     return STATES.sub(
         lambda found: (
-            found[1] + json.dumps(share(json.loads(found[2]))).replace("<", "\\u003c")
+            found[1] + json.dumps(change(json.loads(found[2]))).replace("<", "\\u003c")
         ),
         page,
     )
+
+
+def share_in(page: str) -> str:
+    """Return a page whose figures share their texts."""
+    return with_states(page, share)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 
+from tools import apart
 from tools.figures import VIEW
 from tools.share import STATES
 
@@ -402,7 +403,8 @@ def write(book: Path, folder: Path, names: list[str]) -> None:
     """Write the decks of some chapters of a built book."""
     copy_assets(book, folder)
     for name in names:
-        page = (book / "chapters" / name).read_text(encoding="utf-8")
+        path = book / "chapters" / name
+        page = apart.whole(path.read_text(encoding="utf-8"), path.parent)
         (folder / name).write_text(deck(page), encoding="utf-8")
 
 

@@ -7,9 +7,7 @@ import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
-PAGE = 600_000  # bytes, at most, with everything that the page loads
-# A page whose figure carries a generative model, 361,000 numbers in 8 bits.
-LARGER = {"15_from_noise_to_digits.html": 910_000}
+PAGE = 600_000  # bytes, at most, with everything that loads before its reader goes on
 
 # To be evaluated in a page that has fired `load`, when every deferred script has run:
 # formulas are set, and the fonts that they need, which are most of MathJax, are here.
@@ -17,11 +15,6 @@ TYPESET = """async () => {
   await window.MathJax?.startup?.promise;
   await document.fonts.ready;
 }"""
-
-
-def limit(page: str) -> int:
-    """Return how many bytes a page may load, by its name in the book."""
-    return LARGER.get(page.rpartition("/")[2], PAGE)
 
 
 @functools.cache

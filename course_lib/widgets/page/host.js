@@ -5,7 +5,8 @@
 // and let it render. This takes the place of require.js, html-manager and their hosts.
 //
 // Figures share most of their text. tools/share.py keeps each part of it once a page, under
-// `texts` beside the states, and a state then lists the places of its parts.
+// `texts` beside the states, and a state then lists the places of its parts. What is large in
+// a state tools/apart.py keeps in files, and such a figure starts when its place comes near.
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: it keeps these names from the page
 (() => {
   const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
@@ -14,7 +15,11 @@
   /**
    * @typedef {(...args: any[]) => void} Listener
    * @typedef {string | number[]} Text itself, or the places of its parts
-   * @typedef {{ model_module: string, model_name?: string, state: Record<string, any> }} Saved
+   * @typedef {object} Saved
+   * @property {string} model_module
+   * @property {string} [model_name]
+   * @property {Record<string, any>} state
+   * @property {Record<string, string>} [apart] files with the rest of the state
    */
 
   // What anywidget calls a model: named values, and listeners to their changes.
@@ -100,8 +105,84 @@
     document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
   }
 
-  /** @type {Map<string, Model>} */
+  /**
+   * The value that a script leaves at its own element.
+   * @param {string} src
+   */
+  function valueIn(src) {
+    const script = document.createElement("script");
+    const value = new Promise((done, fail) => {
+      script.onload = () => done(/** @type {any} */ (script).value);
+      script.onerror = () => fail(new Error(`${src} did not load`));
+    });
+    document.head.append(Object.assign(script, { src }));
+    return value;
+  }
+
+  /**
+   * Whether the address leads to a figure.
+   * @param {HTMLElement} el
+   */
+  const named = ({ dataset: { name } }) =>
+    new URLSearchParams(location.hash.slice(1)).getAll("figure").some((asked) => asked === name);
+
+  /**
+   * Waits until a figure is within a screen of what is seen, is printed, or is named.
+   * @param {HTMLElement} el
+   */
+  function near(el) {
+    return new Promise((/** @type {(value?: any) => void} */ done) => {
+      const look = (/** @type {IntersectionObserverEntry[]} */ all) => {
+        if (all.some((entry) => entry.isIntersecting)) done();
+      };
+      new IntersectionObserver(look, { rootMargin: "100%" }).observe(el);
+      addEventListener("beforeprint", done);
+      addEventListener("hashchange", () => named(el) && done());
+    });
+  }
+
+  /** @type {Map<string, Promise<Model>>} */
   const models = new Map();
+
+  /**
+   * @param {any} widget
+   * @param {Saved} record
+   */
+  async function modelOf(widget, { state, apart = {} }) {
+    const away = Object.entries(apart).map(async ([name, src]) => [name, await valueIn(src)]);
+    const model = new Model(
+      structuredClone({ ...state, ...Object.fromEntries(await Promise.all(away)) }),
+    );
+    await widget.initialize?.({ model });
+    return model;
+  }
+
+  /**
+   * Draws a figure in its place, or says there why it cannot.
+   * @param {HTMLElement} el
+   * @param {string} id
+   * @param {Saved} [record]
+   */
+  async function show(el, id, record) {
+    try {
+      if (!record) throw new Error("its state is not in the page");
+      if (record.model_module !== "anywidget") {
+        throw new Error(
+          `a ${record.model_name} cannot live here; end a cell with each figure itself`,
+        );
+      }
+      const widget = await widgetOf(record.state._esm);
+      const model = models.get(id) ?? modelOf(widget, record);
+      models.set(id, model);
+      el.replaceChildren();
+      await widget.render({ model: await model, el });
+      el.dataset.live = "started";
+    } catch (error) {
+      el.dataset.live = "failed";
+      el.setAttribute("role", "alert");
+      el.textContent = `This live figure could not start: ${/** @type {Error} */ (error).message}`;
+    }
+  }
 
   /**
    * Puts a figure in the place of its view, which may say its name in an address and where
@@ -113,30 +194,13 @@
     const el = document.createElement("div");
     el.className = "live-figure";
     place.replaceWith(el);
-    try {
-      const { model_id: id, name, alone } = JSON.parse(place.textContent ?? "");
-      Object.assign(el.dataset, name && { name }, alone && { alone });
-      const record = records[id];
-      if (!record) throw new Error("its state is not in the page");
-      if (record.model_module !== "anywidget") {
-        throw new Error(
-          `a ${record.model_name} cannot live here; end a cell with each figure itself`,
-        );
-      }
-      const widget = await widgetOf(record.state._esm);
-      let model = models.get(id);
-      if (!model) {
-        model = new Model(structuredClone(record.state));
-        models.set(id, model);
-        await widget.initialize?.({ model });
-      }
-      await widget.render({ model, el });
-      el.dataset.live = "started";
-    } catch (error) {
-      el.dataset.live = "failed";
-      el.setAttribute("role", "alert");
-      el.textContent = `This live figure could not start: ${/** @type {Error} */ (error).message}`;
-    }
+    const { model_id: id, name, alone } = JSON.parse(place.textContent ?? "");
+    Object.assign(el.dataset, name && { name }, alone && { alone });
+    const record = records[id];
+    if (!record?.apart || named(el)) return show(el, id, record);
+    el.dataset.live = "waiting"; // and the page is ready without it
+    el.textContent = "This live figure carries a model. It comes when you are near.";
+    near(el).then(() => show(el, id, record));
   }
 
   /**

@@ -174,6 +174,25 @@ def digit_cases() -> list[dict]:
     return rows
 
 
+def convolution_cases() -> list[dict]:
+    """Return pictures with their borders, kernels, and what PyTorch makes of them."""
+    found = []
+    for inputs, outputs in ((1, 2), (3, 4), (65, 64)):
+        picture = torch.randn(inputs, 6, 6, dtype=torch.float64)
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, dtype=torch.float64)
+        with torch.no_grad():
+            expected = conv(picture[None])[0]
+        found.append(
+            dict(
+                picture=nn.functional.pad(picture, (1, 1, 1, 1)).flatten().tolist(),
+                kernels=conv.weight.flatten().tolist(),
+                bias=conv.bias.tolist(),
+                expected=expected.flatten().tolist(),
+            )
+        )
+    return found
+
+
 def flight_cases() -> list[dict]:
     """Return particles in flight: there and back, at a step, between two and at both ends."""
     rows = []
@@ -629,6 +648,7 @@ def test_the_javascript_computes_what_python_computes(tmp_path):
         "pullbacks": pullback_cases(),
         "adjoints": adjoint_cases(),
         "digits": digit_cases(),
+        "convolutions": convolution_cases(),
         "fixed points": fixed_point_cases(),
         "flights": flight_cases(),
         "walks": latent_cases(),

@@ -1,4 +1,5 @@
 // DigitDepthExplorer: the ODE block and the head of a digit classifier, solved in the page.
+import { convolution } from "./page/convolution.mjs";
 import { choice, element, frame, legend, memo, short, slider } from "./page/frame.mjs";
 import { GAP, Plot, text } from "./page/plot.mjs";
 import { endOf, solve } from "./page/rk.mjs";
@@ -18,7 +19,7 @@ const PADDED = Array.from({ length: 36 }, (_, p) => p + 9 + 2 * Math.floor(p / 6
 /**
  * Whole numbers as base64, and the unit that they count.
  * @typedef {[text: string, unit: number]} Counts
- * @typedef {(t: number, y: Vector, affine: Vector) => Float64Array} Convolution
+ * @typedef {(t: number, y: Vector, affine: Vector) => Float64Array} Layer
  * @typedef {{ f: Field, head: (y: Vector) => number[] }} Classifier
  */
 
@@ -48,55 +49,18 @@ function groupNorm(y, affine, floor, out = new Float64Array(SIZE)) {
 }
 
 /**
- * Weights times the neighbourhoods of all places, in blocks of four by two sums, so that
- * every number read is used more than once.
- * @param {Float32Array} A
- * @param {Vector} bias
- * @returns {Convolution}
+ * A convolution of what groupNorm makes of y, behind a ReLU, with the time as a last channel.
+ * @param {Float64Array} kernels
+ * @param {Float64Array} bias
+ * @returns {Layer}
  */
-function convolution(A, bias) {
+function layer(kernels, bias) {
   const x = new Float64Array(65 * 64);
-  const B = new Float64Array(36 * TAPS);
-  const out = new Float64Array(SIZE);
+  const convolved = convolution(kernels, bias);
   return (t, y, affine) => {
     groupNorm(y, affine, 0, x);
     for (const p of PADDED) x[64 * 64 + p] = t;
-    let b = 0;
-    for (const p of PADDED) {
-      for (let c = p - 9; c < x.length; c += 64) {
-        for (let n = 0; n < 24; n += 8) {
-          for (let m = c + n; m < c + n + 3; m++) B[b++] = x[m];
-        }
-      }
-    }
-    for (let i = 0; i < 64; i += 4) {
-      for (let j = 0; j < 36; j += 2) {
-        let [p, q, r, s, p2, q2, r2, s2] = [0, 0, 0, 0, 0, 0, 0, 0];
-        for (let a = i * TAPS, b = j * TAPS; b < (j + 1) * TAPS; a++, b++) {
-          const u = B[b];
-          const v = B[b + TAPS];
-          const k = A[a];
-          const l = A[a + TAPS];
-          const m = A[a + 2 * TAPS];
-          const n = A[a + 3 * TAPS];
-          p += k * u;
-          q += l * u;
-          r += m * u;
-          s += n * u;
-          p2 += k * v;
-          q2 += l * v;
-          r2 += m * v;
-          s2 += n * v;
-        }
-        [p, q, r, s].forEach((sum, d) => {
-          out[(i + d) * 36 + j] = sum + bias[i + d];
-        });
-        [p2, q2, r2, s2].forEach((sum, d) => {
-          out[(i + d) * 36 + j + 1] = sum + bias[i + d];
-        });
-      }
-    }
-    return out;
+    return convolved(x);
   };
 }
 
@@ -108,7 +72,7 @@ function convolution(A, bias) {
 export function classifier(weights) {
   const { vector, matrix } = reader(weights);
   const [norm1, norm2, norm3] = [128, 128, 128].map(vector);
-  const [conv1, conv2] = [0, 1].map(() => convolution(matrix(64, TAPS), vector(64)));
+  const [conv1, conv2] = [0, 1].map(() => layer(matrix(64, TAPS), vector(64)));
   const [norm4, W, b] = [vector(128), matrix(10, 64), vector(10)];
   return {
     f: (t, y) => groupNorm(conv2(t, conv1(t, y, norm1), norm2), norm3, -Infinity),

@@ -22,32 +22,35 @@ const WAVES = Array.from({ length: 8 }, (_, i) => Math.fround(2 * Math.PI * 2 **
 
 /**
  * W x + b for the two halves of x; `out` has the first from the place `to`, the second from
- * `then`. Two rows at a time: four sums that do not wait for one another.
- * @param {Linear} layer of an even number of rows
+ * `then`. Four rows at a time: eight sums that do not wait for one another.
+ * @param {Linear} layer of as many rows as 4 divides
  * @param {Float64Array} x
  * @param {Float64Array} out
  */
 function twice({ W, b, inputs, outputs }, x, out, to = 0, then = outputs) {
-  for (let j = 0; j < outputs; j += 2) {
-    const [w, w2] = [j * inputs, (j + 1) * inputs];
-    let p = b[j];
-    let q = b[j + 1];
-    let p2 = p;
-    let q2 = q;
+  for (let j = 0; j < outputs; j += 4) {
+    const w = j * inputs;
+    const [w2, w3, w4] = [w + inputs, w + 2 * inputs, w + 3 * inputs];
+    let [p, q, r, s] = [b[j], b[j + 1], b[j + 2], b[j + 3]];
+    let [p2, q2, r2, s2] = [p, q, r, s];
     for (let i = 0; i < inputs; i++) {
       const u = x[i];
       const v = x[inputs + i];
       const k = W[w + i];
       const l = W[w2 + i];
+      const m = W[w3 + i];
+      const n = W[w4 + i];
       p += k * u;
       q += l * u;
+      r += m * u;
+      s += n * u;
       p2 += k * v;
       q2 += l * v;
+      r2 += m * v;
+      s2 += n * v;
     }
-    out[to + j] = p;
-    out[to + j + 1] = q;
-    out[then + j] = p2;
-    out[then + j + 1] = q2;
+    out.set([p, q, r, s], to + j);
+    out.set([p2, q2, r2, s2], then + j);
   }
 }
 
@@ -158,7 +161,7 @@ function enlarging({ matrix, vector }, size, inputs, outputs) {
       const taps = [0, 1].flatMap((a) =>
         [0, 1].map((b) => [py - a, px - b, 4 * (2 * a + 1 - py) + 2 * b + 1 - px]),
       );
-      const W = Float32Array.from({ length: 4 * inputs * outputs }, (_, i) => {
+      const W = Float64Array.from({ length: 4 * inputs * outputs }, (_, i) => {
         const [row, [, , tap]] = [Math.floor(i / inputs), taps[Math.floor(i / inputs) % 4]];
         return kernel[((i % inputs) * outputs + Math.floor(row / 4)) * 16 + tap];
       });

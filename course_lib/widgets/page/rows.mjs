@@ -7,7 +7,7 @@ import { decode } from "./wire.mjs";
  * @typedef {[counts: string, rest: string]} Carried
  */
 /**
- * @typedef {{ W: Float32Array, b: Float64Array, inputs: number, outputs: number }} Linear
+ * @typedef {{ W: Float64Array, b: Float64Array, inputs: number, outputs: number }} Linear
  */
 /** @typedef {ReturnType<typeof reader>} Reader */
 
@@ -38,7 +38,7 @@ export function reader([counts, rest]) {
     const units = vector(rows);
     at += rows * columns;
     const counted = whole.subarray(at - rows * columns, at);
-    return new Float32Array(counted).map((k, i) => k * units[Math.floor(i / columns)]);
+    return new Float64Array(counted).map((k, i) => k * units[Math.floor(i / columns)]);
   };
   /** @type {(outputs: number, inputs: number) => Linear} */
   const layer = (outputs, inputs) => {

@@ -23,6 +23,7 @@ from course_lib.widgets import (
     ToleranceExplorer,
 )
 from course_lib.widgets.page.html import KIND
+from tools.share import STATES
 
 
 def states_and_views(*kinds, strange=()) -> tuple[str, str]:
@@ -41,6 +42,12 @@ def states_and_views(*kinds, strange=()) -> tuple[str, str]:
         for name in records
     )
     return f'<script type="{KIND}-state+json">{text}</script>', "".join(views)
+
+
+def states_in(page: str) -> dict:
+    """Return what the only script of states in a page holds."""
+    (found,) = STATES.finditer(page)
+    return json.loads(found[2])
 
 
 def flow(dim=2, **settings):

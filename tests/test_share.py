@@ -1,14 +1,12 @@
 """A page of the book holds what its live figures share once."""
 
-import json
-
-from live import states_and_views
+from live import states_and_views, states_in
 from playwright.sync_api import expect
 
 from course_lib.widgets import StepSizeExplorer, ToleranceExplorer
 from course_lib.widgets.page import module
 from course_lib.widgets.page.html import HOST
-from tools.share import STATES, share_in
+from tools.share import share_in
 
 FIGURES = (StepSizeExplorer, ToleranceExplorer, StepSizeExplorer)
 
@@ -18,12 +16,6 @@ def page_of_three() -> str:
     strange = {"_esm": "export default { render() {} };", "said": "</script>"}
     states, views = states_and_views(*FIGURES, strange=[strange])
     return f"<!doctype html><body>{states}{views}<script>{HOST}</script>"
-
-
-def states_in(page: str) -> dict:
-    """Return what the only script of states in a page holds."""
-    (found,) = STATES.finditer(page)
-    return json.loads(found[2])
 
 
 def test_figures_share_the_files_of_their_modules_and_nothing_is_lost():

@@ -41,17 +41,12 @@ def taken_apart(states: dict, up: str) -> tuple[dict, dict[str, str]]:
         for name, value in record["state"].items():
             text = json.dumps(value)
             if len(text) > LARGE:
-                file = f"{digest(text)}.js"
+                file = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.js"
                 files[file] = f"{HEAD}{text}{TAIL}"
                 apart[name] = f"{up}{FOLDER}/{file}"
                 del state[name]
         records[model] = record | {"state": state} | ({"apart": apart} if apart else {})
     return states | {"state": records}, files
-
-
-def digest(text: str) -> str:
-    """Return a short name for a text, the same for the same text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def put_together(states: dict, folder: Path) -> dict:

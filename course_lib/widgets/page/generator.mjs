@@ -1,6 +1,6 @@
 // Digits from noise: course_lib.flows.LabelledVelocity, guided, and the decoder of DigitVAE,
 // in plain arrays. Everything is done for two at a time: with and without a class, two images.
-// Weights that are read once and used twice take two thirds of the time. No DOM here.
+// Weights are read once and used twice. No DOM here.
 import { reader } from "./rows.mjs";
 
 /** @import { Vector } from "./rk.mjs" */
